@@ -1,0 +1,1 @@
+"""dbgrains: virtual actors for Python, with one live activation per identity."""

@@ -1,0 +1,38 @@
+"""The two clocks of a process, behind one small class so that a simulation can bring its own.
+
+`now` orders deadlines and timers and is the event loop's own time. `boottime` counts while the machine is
+suspended; only leases use it, because a laptop that slept for an hour has lost them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where a system gets its time from; both in seconds, from an arbitrary start."""
+
+    def now(self) -> float:
+        """The event loop's time."""
+
+    def boottime(self) -> float:
+        """Time since boot, suspension included. Safe to call between any two instructions."""
+
+
+class SystemClock:
+    """The real clocks. Needs a running event loop for `now`."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    if hasattr(time, "CLOCK_BOOTTIME"):
+
+        def boottime(self) -> float:
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    else:
+
+        def boottime(self) -> float:
+            return time.monotonic()

@@ -1,0 +1,179 @@
+"""What plugs into a cluster, and what a plug-in may use.
+
+A `ClusterProvider` says who the members are. An `IdentityLookup` says where an identity may be active. Both
+get one `ClusterServices` and nothing else: they never see the Cluster class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from dbgrains.actor.gate import Gate
+from dbgrains.sansio.identity import ClusterIdentity
+from dbgrains.sansio.topology import Member, Topology
+
+if TYPE_CHECKING:
+    import random
+
+    from dbgrains.actor.clock import Clock
+    from dbgrains.config import ClusterConfig
+
+
+class Activation(Protocol):
+    """A live activation on this member, as a lookup sees it."""
+
+    @property
+    def cluster_identity(self) -> ClusterIdentity: ...
+
+    @property
+    def token(self) -> int:
+        """The fencing token it was granted; 0 where the lookup gives none."""
+
+    @property
+    def gate(self) -> Gate | None:
+        """Its permission to act. Identifies the lease (and shard) that it depends on."""
+
+    def change_gate(self, gate: Gate) -> None:
+        """Put it under another gate; wakes it if that one is open and messages wait."""
+
+
+class ClusterServices(Protocol):
+    """What a provider or lookup may know of its cluster and do to it."""
+
+    @property
+    def cluster_name(self) -> str: ...
+
+    @property
+    def member(self) -> Member:
+        """This process. A client has no kinds and an address of the form `client:<id>`."""
+
+    @property
+    def is_client(self) -> bool: ...
+
+    @property
+    def config(self) -> ClusterConfig: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def random(self) -> random.Random:
+        """The system's seeded generator: the only source of randomness."""
+
+    @property
+    def topology(self) -> Topology:
+        """The members as known now."""
+
+    def members_seen(self, members: Sequence[Member]) -> None:
+        """From a provider: this is the list of live members now, this process included when registered."""
+
+    def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
+        """Where the kind's member strategy would place an activation now; None while nobody hosts the kind.
+
+        `avoid` holds ids that refused or failed during this request; they are chosen only if nobody else is left.
+        """
+
+    def activations(self) -> Iterable[Activation]:
+        """The live activations of this member; a snapshot, safe to iterate across awaits."""
+
+    def find_activation(self, identity: ClusterIdentity) -> Activation | None:
+        """The live activation of `identity` on this member."""
+
+    def is_activating(self, identity: ClusterIdentity) -> bool:
+        """Whether an activation of `identity` is being started here at this moment."""
+
+    def drop(self, activation: Activation, reason: str) -> None:
+        """Stop an activation that is no longer ours, at once: its record is not released, callers are told."""
+
+    def lost(self, reason: str) -> None:
+        """This incarnation is dead to the cluster (its lease or its row is gone for good).
+
+        All activations are dropped and the process joins again as a new incarnation, or stops, as configured.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The identity may be activated here, with this token and under this gate."""
+
+    token: int
+    gate: Gate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another incarnation owns the identity."""
+
+    member_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Nobody may be granted the identity yet; ask again after `retry_after_s`."""
+
+    retry_after_s: float
+    reason: str
+
+
+Admission: TypeAlias = Granted | Elsewhere | Later
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an identity is recorded to be active; for looking only, it may change at any moment."""
+
+    member_id: str
+    address: str
+    token: int
+    live: bool
+    """Whether the owner's lease is running."""
+
+
+class IdentityLookup(Protocol):
+    """How an activation is found, and who may start one. One instance serves one cluster.
+
+    Two sides: `locate` runs where the caller is and names the member to ask; `admit` runs on that member
+    when it has no activation, and grants it or names the real owner.
+    """
+
+    @property
+    def settings(self) -> str:
+        """What must be equal on all members; compared in the handshake, so keep it short and readable."""
+
+    async def start(self, services: ClusterServices) -> None:
+        """Get ready to admit (member) or to locate (client). Raises what makes that impossible."""
+
+    async def locate(self, identity: ClusterIdentity, avoid: frozenset[str]) -> Member | None:
+        """The member to send a request for `identity` to when nothing is known of it; None: nobody hosts it."""
+
+    async def admit(self, identity: ClusterIdentity) -> Admission:
+        """May this member start an activation of `identity` now? Called once at a time per identity.
+
+        Raises StorageUnavailableError when nobody can say.
+        """
+
+    async def release(self, identity: ClusterIdentity, token: int) -> None:
+        """The activation granted with `token` has stopped (or never started). Never raises for an absent storage."""
+
+    async def find(self, identity: ClusterIdentity) -> Placement | None:
+        """What is recorded for `identity`; activates nothing."""
+
+    async def stop(self) -> None:
+        """Give everything back that is still held. All activations have stopped before."""
+
+
+class ClusterProvider(Protocol):
+    """How members find each other. One instance serves one cluster.
+
+    Reports by `services.members_seen` (the whole list, each time it may have changed) and, when this
+    member's own registration is gone for good, by `services.lost`.
+    """
+
+    async def start(self, services: ClusterServices) -> None:
+        """Register `services.member` (unless a client) and begin to report. Returns after the first report."""
+
+    async def stop(self, *, graceful: bool) -> None:
+        """Stop reporting; when graceful, take the registration back so that others see it at once."""

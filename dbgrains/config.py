@@ -1,0 +1,308 @@
+"""Every setting: its default, its unit (last in the name) and the reason for it.
+
+Settings are plain values in frozen dataclasses, grouped by what they steer. They are checked when they are
+built, so that nothing starts with a combination that cannot work. Whole profiles are offered for the
+situations that differ: `for_tests`, `for_lan` (the default), and the lease profiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from dbgrains.errors import ConfigError
+
+REQUEST_TIMEOUT_S_MAX: Final = 3600.0
+
+
+def check_positive(name: str, value: object, *, maximum: float = math.inf) -> float:
+    """`value` as a float when it is a number > 0 and <= `maximum`; ConfigError naming the rule otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name}: got {value!r} ({type(value).__name__}); expected a number > 0")
+    if not 0 < value <= maximum:  # false for nan as well
+        limit = f" and <= {maximum:g}" if maximum != math.inf else ""
+        raise ConfigError(f"{name}: got {value!r}; expected a number > 0{limit}")
+    return float(value)
+
+
+def check_count(name: str, value: object, *, minimum: int = 1) -> int:
+    """`value` when it is a whole number >= `minimum`; ConfigError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigError(f"{name}: got {value!r}; expected a whole number >= {minimum}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseConfig:
+    """Times of the DB identity lookup's leases. All members of a cluster must use the same values."""
+
+    ttl_s: float = 5.0
+    """How long a renewal lasts on the database's clock, so also how long a dead member's grains stay away."""
+
+    renew_interval_s: float = 0.75
+    """Pause between renewals; several may be lost before the lease ends."""
+
+    margin_s: float = 1.25
+    """A member stops acting this long before its lease ends: room for clock-rate errors and late scheduling."""
+
+    gap_s: float = 1.1
+    """A pause in the database's history that counts as a break. Between renew_interval_s and margin_s: a
+    forward step of its clock that goes unnoticed is then smaller than the margin, hence harmless."""
+
+    quarantine_s: float = 8.0
+    """How long a shard grants nothing new after a break. At least ttl_s plus the time for which an isolated
+    old primary may go on acknowledging writes."""
+
+    storage_timeout_s: float = 0.6
+    """Deadline of one storage operation; shorter than renew_interval_s so that renewals never pile up."""
+
+    sweep_grace_s: float = 60.0
+    """Records of a dead member are collected this long after its lease ended. Nobody waits for that."""
+
+    tight: bool = False
+    """Permit a margin below half a second. For tests only: a late scheduler breaks the guarantee."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "ttl_s", "renew_interval_s", "margin_s", "gap_s", "quarantine_s", "storage_timeout_s", "sweep_grace_s"
+        ):  # fmt: skip
+            check_positive(name, getattr(self, name), maximum=3600)
+        rules = [
+            (self.storage_timeout_s < self.renew_interval_s, "storage_timeout_s < renew_interval_s"),
+            (self.renew_interval_s < self.gap_s, "renew_interval_s < gap_s"),
+            (self.gap_s <= self.margin_s, "gap_s <= margin_s"),
+            (
+                self.margin_s + 2 * self.renew_interval_s < self.ttl_s,
+                "margin_s + 2 * renew_interval_s < ttl_s",
+            ),
+            (self.quarantine_s >= self.ttl_s, "quarantine_s >= ttl_s"),
+            (self.tight or self.margin_s >= 0.5, "margin_s >= 0.5"),
+        ]
+        broken = [text for holds, text in rules if not holds]
+        if broken:
+            raise ConfigError(
+                f"lease: got ttl_s={self.ttl_s:g}, renew_interval_s={self.renew_interval_s:g}, "
+                f"margin_s={self.margin_s:g}, gap_s={self.gap_s:g}, quarantine_s={self.quarantine_s:g}, "
+                f"storage_timeout_s={self.storage_timeout_s:g}; expected {' and '.join(broken)}"
+            )
+
+    @classmethod
+    def fast(cls) -> LeaseConfig:
+        """Quicker fail-over on a calm network."""
+        return cls(ttl_s=3.0, renew_interval_s=0.4, margin_s=0.8, gap_s=0.7, quarantine_s=5.0, storage_timeout_s=0.35)
+
+    @classmethod
+    def failover(cls) -> LeaseConfig:
+        """Rides through a Sentinel fail-over without suspending grains; a crashed member's take 45 s to move."""
+        return cls(
+            ttl_s=45.0,
+            renew_interval_s=4.0,
+            margin_s=6.0,
+            gap_s=5.5,
+            quarantine_s=50.0,
+            storage_timeout_s=3.0,
+            sweep_grace_s=120.0,
+        )
+
+    @classmethod
+    def for_tests(cls) -> LeaseConfig:
+        """Quick and tight; do not use it for anything that matters."""
+        return cls(
+            ttl_s=1.0,
+            renew_interval_s=0.15,
+            margin_s=0.3,
+            gap_s=0.25,
+            quarantine_s=1.5,
+            storage_timeout_s=0.12,
+            sweep_grace_s=2.0,
+            tight=True,
+        )
+
+    def describe(self) -> str:
+        """The values that all members must share, for the handshake."""
+        return (
+            f"ttl={self.ttl_s:g} renew={self.renew_interval_s:g} margin={self.margin_s:g} "
+            f"gap={self.gap_s:g} quarantine={self.quarantine_s:g}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsConfig:
+    """Certificates of the member port, as paths to PEM files; they are read again when they change."""
+
+    certificate_path: str
+    key_path: str
+    ca_path: str
+    """Who may have signed a peer's certificate."""
+
+    require_peer_certificate: bool = True
+    """Mutual TLS: refuse a peer without a certificate of `ca_path`."""
+
+    server_name: str | None = None
+    """The name that a peer's certificate must carry, when it isn't the host it is reached by."""
+
+    reload_interval_s: float = 30.0
+    """How often the files are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteConfig:
+    """The member port and the links between members."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes a free port."""
+
+    advertised_host: str | None = None
+    """What other members connect to; needed when `host` is a wildcard. None: `host`."""
+
+    advertised_port: int | None = None
+    """None: the port that was bound."""
+
+    tls: TlsConfig | None = None
+    insecure: bool = False
+    """Permit plain text on an address that is not loopback. Logged at start."""
+
+    message_bytes_max: int = 4 * 1024 * 1024
+    """Largest encoded message; checked when sending."""
+
+    outbox_count_max: int = 50_000
+    """Messages waiting for one peer. Full: the newest is refused with OverloadedError."""
+
+    outbox_bytes_max: int = 64 * 1024 * 1024
+    """Bytes waiting for one peer; as above."""
+
+    frame_count_max: int = 512
+    frame_bytes_max: int = 128 * 1024
+    """A frame carries at most this much: larger frames get slower per message, not faster."""
+
+    connect_timeout_s: float = 2.0
+    reconnect_min_s: float = 0.1
+    reconnect_max_s: float = 2.0
+    """Pause between attempts to reach a peer; doubles, jittered."""
+
+    unreachable_after_s: float = 10.0
+    """A peer that could not be reached for this long is given up: watchers are told, queued messages fail."""
+
+    handshake_timeout_s: float = 5.0
+    keepalive_interval_s: float = 2.0
+    keepalive_timeout_s: float = 1.0
+    drain_timeout_s: float = 2.0
+    """At shutdown, how long to wait for queued messages to leave."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port <= 65535:
+            raise ConfigError(f"remote.port: got {self.port!r}; expected 0 to 65535")
+        if not self.host:
+            raise ConfigError("remote.host: got ''; expected a host name or an address")
+        for name in (
+            "message_bytes_max",
+            "outbox_count_max",
+            "outbox_bytes_max",
+            "frame_count_max",
+            "frame_bytes_max",
+        ):
+            check_count(f"remote.{name}", getattr(self, name))
+        for name in (
+            "connect_timeout_s", "reconnect_min_s", "reconnect_max_s", "unreachable_after_s",
+            "handshake_timeout_s", "keepalive_interval_s", "keepalive_timeout_s", "drain_timeout_s",
+        ):  # fmt: skip
+            check_positive(f"remote.{name}", getattr(self, name))
+
+    @classmethod
+    def bind_to_localhost(cls, port: int = 0) -> RemoteConfig:
+        """Loopback only: for one machine, without TLS."""
+        return cls(host="127.0.0.1", port=port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Plain values that steer a cluster. `Cluster(...)` takes everything that is not a plain value."""
+
+    request_timeout_s: float = 5.0
+    """Deadline of a request that names none. Above the lease's ttl it hides most fail-overs from callers."""
+
+    activation_timeout_s: float = 10.0
+    """A Started turn longer than this is cancelled and the activation fails."""
+
+    pid_cache_max: int = 100_000
+    """Remembered places of activations on other members; the least recently used goes first."""
+
+    pid_cache_ttl_s: float = 300.0
+    """A remembered place that is not used for this long is forgotten."""
+
+    mailbox_count_max: int = 1_000
+    """Messages waiting for one grain. Full: OverloadedError, nothing started."""
+
+    activations_max: int = 1_000_000
+    """Activations of one member over all kinds; more are refused with OverloadedError."""
+
+    parked_requests_max: int = 10_000
+    """Requests that wait for one kind's activations to be admitted; more are refused."""
+
+    retry_min_s: float = 0.02
+    retry_max_s: float = 1.0
+    """Pause between attempts to place a request that certainly did not start; doubles, jittered."""
+
+    idempotency_count_max: int = 1_024
+    idempotency_ttl_s: float = 60.0
+    """Remembered replies per activation, for callers that pass an idempotency key."""
+
+    shutdown_timeout_s: float = 15.0
+    """Budget of `Cluster.shutdown`: turns still running after it are cancelled."""
+
+    rejoin: bool = True
+    """A member whose incarnation is dead to the cluster joins again as a new one; False: it stops."""
+
+    lease: LeaseConfig = field(default_factory=LeaseConfig)
+
+    def __post_init__(self) -> None:
+        check_positive("request_timeout_s", self.request_timeout_s, maximum=REQUEST_TIMEOUT_S_MAX)
+        for name in (
+            "activation_timeout_s", "pid_cache_ttl_s", "retry_min_s", "retry_max_s", "idempotency_ttl_s",
+            "shutdown_timeout_s",
+        ):  # fmt: skip
+            check_positive(name, getattr(self, name))
+        for name in (
+            "pid_cache_max", "mailbox_count_max", "activations_max", "parked_requests_max", "idempotency_count_max",
+        ):  # fmt: skip
+            check_count(name, getattr(self, name))
+
+    @classmethod
+    def for_lan(cls) -> ClusterConfig:
+        """The defaults: members in one data centre."""
+        return cls()
+
+    @classmethod
+    def for_tests(cls) -> ClusterConfig:
+        """Short leases and deadlines, so that a test of a fail-over takes two seconds."""
+        return cls(request_timeout_s=5.0, shutdown_timeout_s=5.0, lease=LeaseConfig.for_tests())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorSystemConfig:
+    """One process's actors."""
+
+    throughput: int = 300
+    """Messages one actor may handle before others get their turn."""
+
+    seed: int | None = None
+    """Seed of the system's only random generator; None draws one (logged at start)."""
+
+    dead_letter_log_interval_s: float = 1.0
+    dead_letter_log_count_max: int = 3
+    """Dead letters logged per interval; the rest are only counted."""
+
+    stop_timeout_s: float = 10.0
+    """Budget of `ActorSystem.shutdown`: actors that have not stopped by then are cancelled."""
+
+    diagnostics: Callable[[object], str] | None = None
+    """Renders a message for an error text or a log; None shows its type only, because messages hold secrets."""
+
+    def __post_init__(self) -> None:
+        check_count("throughput", self.throughput)
+        check_count("dead_letter_log_count_max", self.dead_letter_log_count_max, minimum=0)
+        check_positive("dead_letter_log_interval_s", self.dead_letter_log_interval_s)
+        check_positive("stop_timeout_s", self.stop_timeout_s)

@@ -1,0 +1,1 @@
+"""The application behind `dbgrains demo` and `compose.yaml`."""

@@ -1,0 +1,251 @@
+"""Everything that dbgrains raises, as one tree.
+
+Two questions matter to whoever catches an error: *did it run?* and *may I try again?* Every error answers
+both: `outcome` says what is known about the work that was asked for, `retryable` says whether the same call
+may succeed later without anybody changing anything. Callers that only want to know whether a retry is
+harmless ask `outcome is Outcome.NOT_STARTED`.
+
+    DbgrainsError
+    ├── ConfigError                      a setting, an address or a combination that cannot work (also ValueError)
+    │   └── InvalidIdentityError         a kind, identity or name that cannot be used
+    ├── ClusterStateError                the cluster is not in a state in which this can be done
+    │   ├── ClusterNotRunningError
+    │   └── AlreadyStartedError
+    ├── RequestError                     a request to an actor or grain has no answer
+    │   ├── RequestTimeoutError          no answer within the deadline (also TimeoutError)
+    │   ├── RequestCancelledError        the request was cancelled before it started, or the system stopped
+    │   ├── NoMemberForKindError         nobody alive hosts the kind
+    │   ├── IdentityRefusedError         the kind's spawn predicate refused this identity
+    │   ├── NotHereError                 the addressed actor or activation is not (or no longer) there
+    │   ├── MovedError                   the activation lives on another member
+    │   ├── OverloadedError              a bounded queue is full; comes with retry_after_s
+    │   ├── UnreachableError             the request certainly never left for its member
+    │   ├── ConnectionLostError          the connection broke while the request was under way
+    │   ├── FencedError                  the activation lost its lease; whether the turn had effects is unknown
+    │   ├── ActivationFailedError        the grain could not be constructed or started
+    │   ├── ActorFailedError             the handler raised; type name and text of the original
+    │   └── NoReplyError                 the handler finished without an answer
+    ├── MessageError                     a message cannot travel
+    │   ├── UnknownMessageTypeError      nobody registered a serializer for it
+    │   ├── SerializationError           encoding or decoding failed
+    │   └── MessageTooLargeError         larger than the limit, found before sending
+    ├── HandshakeError                   two members do not fit together; the reason names both values
+    ├── StorageError                     the database of the identity lookup
+    │   ├── StorageUnavailableError      away, slow, loading, failing over; comes with retry_after_s
+    │   ├── StorageConfigError           reachable but unusable as configured (version, role, mode, ACL, eviction)
+    │   ├── StorageAuthError             wrong user or password
+    │   └── StorageCorruptError          a key of ours holds something that is not ours
+    └── StateError                       a fenced state cell
+        ├── StateConflictError           somebody wrote a newer version
+        └── StateFencedError             the writer's token is no longer the activation's
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Outcome(Enum):
+    """What is known about the work when a request failed."""
+
+    NOT_STARTED = "not_started"
+    """It certainly did not start: sending it again cannot do it twice."""
+
+    MAY_HAVE_RUN = "may_have_run"
+    """Nobody can say: it may have run, may be running, or may never run."""
+
+    RAN = "ran"
+    """It ran and failed, or ran and gave no answer."""
+
+    REJECTED = "rejected"
+    """It was refused on purpose; asking again changes nothing until something else does."""
+
+
+class DbgrainsError(Exception):
+    """Base of all errors of this package; never raised itself."""
+
+    outcome: Outcome = Outcome.NOT_STARTED
+    retryable: bool = False
+
+
+class ConfigError(DbgrainsError, ValueError):
+    """A setting cannot work. Raised before anything starts; the text names field, value and rule."""
+
+
+class InvalidIdentityError(ConfigError):
+    """A kind, identity, cluster name or actor name breaks its rule; the text says which rule and where."""
+
+
+class ClusterStateError(DbgrainsError):
+    """The cluster is in another state than this call needs."""
+
+
+class ClusterNotRunningError(ClusterStateError):
+    """The cluster was not started, is leaving, or has stopped. Start it, or ask another member."""
+
+
+class AlreadyStartedError(ClusterStateError):
+    """`start_member` or `start_client` was called a second time. One Cluster object starts once."""
+
+
+class RequestError(DbgrainsError):
+    """A request got no answer; `outcome` says whether it may have run."""
+
+    def __init__(self, message: str, *, outcome: Outcome | None = None) -> None:
+        super().__init__(message)
+        if outcome is not None:
+            self.outcome = outcome
+
+
+class RequestTimeoutError(RequestError, TimeoutError):
+    """No answer within the deadline. `MAY_HAVE_RUN` unless the request certainly never left the caller."""
+
+    outcome = Outcome.MAY_HAVE_RUN
+    retryable = True
+
+
+class RequestCancelledError(RequestError):
+    """The request was withdrawn before its turn started, or its system stopped while it waited."""
+
+    retryable = True
+
+
+class NoMemberForKindError(RequestError):
+    """No live member hosts the kind. The text lists who is alive and what they host."""
+
+    retryable = True
+
+
+class IdentityRefusedError(RequestError):
+    """The kind's spawn predicate said no to this identity."""
+
+    outcome = Outcome.REJECTED
+
+
+class NotHereError(RequestError):
+    """The addressed actor or activation is not on that member. Nothing was run."""
+
+    retryable = True
+
+
+class MovedError(RequestError):
+    """The activation lives elsewhere: `member_id` at `address`. The request path follows it by itself."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, member_id: str, address: str) -> None:
+        super().__init__(message)
+        self.member_id = member_id
+        self.address = address
+
+
+class OverloadedError(RequestError):
+    """A bounded mailbox, outbox or activation limit is full; nothing was started."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.05) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnreachableError(RequestError):
+    """The member could not be reached before the request left; it certainly did not start."""
+
+    retryable = True
+
+
+class ConnectionLostError(RequestError):
+    """The connection broke after the request was handed to it: it may have run."""
+
+    outcome = Outcome.MAY_HAVE_RUN
+    retryable = True
+
+
+class FencedError(RequestError):
+    """The activation lost its lease while the request was with it; its answer was withheld."""
+
+    outcome = Outcome.MAY_HAVE_RUN
+    retryable = True
+
+
+class ActivationFailedError(RequestError):
+    """The grain's producer or its Started turn raised; no request reached it."""
+
+
+class ActorFailedError(RequestError):
+    """The handler raised. `type_name` and `text` describe the original, which may live in another process.
+
+    In the same process the original exception is also the `__cause__`.
+    """
+
+    outcome = Outcome.RAN
+
+    def __init__(self, message: str, *, type_name: str, text: str) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.text = text
+
+
+class NoReplyError(RequestError):
+    """The handler finished without `respond` and nobody kept the sender, so no answer can ever come."""
+
+    outcome = Outcome.RAN
+
+
+class MessageError(RequestError):
+    """A message that cannot travel. The connection and the other messages are unharmed."""
+
+
+class UnknownMessageTypeError(MessageError):
+    """No serializer knows the type (sending), or the type name is not registered here (receiving)."""
+
+
+class SerializationError(MessageError):
+    """A serializer refused the value, or the bytes are not a value of the named type."""
+
+
+class MessageTooLargeError(MessageError):
+    """The encoded message exceeds `RemoteConfig.message_bytes_max`; nothing was sent."""
+
+
+class HandshakeError(DbgrainsError):
+    """Two processes must not talk: other cluster, other incarnation, other protocol or other settings."""
+
+
+class StorageError(DbgrainsError):
+    """The identity storage could not do what was asked."""
+
+
+class StorageUnavailableError(StorageError, RequestError):
+    """The storage is away, slow or between primaries. Warm grains go on; cold ones wait for it."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.5) -> None:
+        RequestError.__init__(self, message)
+        self.retry_after_s = retry_after_s
+
+
+class StorageConfigError(StorageError, ConfigError):
+    """The server answers but cannot be used as it is; the text says what to change on it."""
+
+
+class StorageAuthError(StorageConfigError):
+    """The server refused the user or the password. Never retried."""
+
+
+class StorageCorruptError(StorageError):
+    """One of our keys holds a foreign type or value; the text names key, expected and found."""
+
+
+class StateError(DbgrainsError):
+    """A fenced state cell refused a write."""
+
+
+class StateConflictError(StateError):
+    """The stored version is not the one this activation loaded."""
+
+
+class StateFencedError(StateError):
+    """Another activation owns the identity now: this one must stop writing."""

@@ -1,0 +1,1 @@
+"""Choose one: how members find each other."""

@@ -1,0 +1,1 @@
+"""For tests, yours and ours: an embedded Redis server, clusters in one process, conformance suites."""
