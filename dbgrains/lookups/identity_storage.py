@@ -132,6 +132,8 @@ class SaveCode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SaveReply:
+    """What became of a fenced write, and what stands in its way."""
+
     code: SaveCode
     version: int = 0
     """OK: the version written. CONFLICT: the version found."""
@@ -149,6 +151,8 @@ class StoredState:
 
 
 class SweepCode(Enum):
+    """Answer to SWEEP: swept, or why not (the shard is closed; the owner has a lease)."""
+
     DONE = "OK"
     QUARANTINED = "QUAR"
     ALIVE = "ALIVE"
@@ -156,6 +160,8 @@ class SweepCode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SweepReply:
+    """How far the collection of a dead member's records has come."""
+
     code: SweepCode
     deleted: int = 0
     left: int = 0

@@ -1,0 +1,67 @@
+# Every target works on a fresh machine: what it needs is installed into .venv first, once per pyproject.toml.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench protos docs compose-test ci clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##[[:space:]]*/  make \1\t/' | expand -t 22
+
+demo: $(VENV)/.runtime  ## a cluster of three processes, one of which is killed: make demo ARGS="--members 5"
+	$(BIN)/python -m dbgrains demo $(ARGS)
+
+test: $(VENV)/.dev  ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## lint, format, types, import contracts, architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/architecture
+
+format: $(VENV)/.dev  ## bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## all benchmarks with their floors and targets: make bench ARGS="local_request --json out.json"
+	$(BIN)/python -m benchmarks $(ARGS)
+
+protos: $(VENV)/.dev  ## generate dbgrains/wire from protos/
+	$(BIN)/python protos/generate.py
+
+docs: $(VENV)/.dev  ## write docs/configuration.md, run the examples in README.md and docs/, check links
+	$(BIN)/python -m tests.architecture.configuration_page
+	$(BIN)/python -m pytest -q tests/architecture/test_documentation.py
+
+compose-test: $(VENV)/.dev  ## compose.yaml under a real Docker engine: load, kill -9 a member, restart Redis
+	$(BIN)/python -m tests.compose
+
+ci:  ## what the continuous integration runs
+	bash .ci/run
+
+clean:  ## remove what was installed and cached
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# Where ensurepip is missing (Debian without python3-venv), the pip that is there fills the virtualenv.
+# Dependency groups need pip 25.1.
+$(BIN)/pip-is-new:
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	    $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	    $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+	touch $@
+
+$(VENV)/.runtime: pyproject.toml | $(BIN)/pip-is-new
+	$(PIP) install --quiet --editable ".[cli,embedded,hiredis]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip-is-new
+	$(PIP) install --quiet --editable . --group dev
+	touch $@ $(VENV)/.runtime
