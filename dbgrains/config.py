@@ -8,13 +8,15 @@ situations that differ: `for_tests`, `for_lan` (the default), and the lease prof
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from dbgrains.errors import ConfigError
 
 REQUEST_TIMEOUT_S_MAX: Final = 3600.0
+_NODE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
 def check_positive(name: str, value: object, *, maximum: float = math.inf) -> float:
@@ -32,6 +34,10 @@ def check_count(name: str, value: object, *, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigError(f"{name}: got {value!r}; expected a whole number >= {minimum}")
     return value
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +199,7 @@ class RemoteConfig:
     """At shutdown, how long to wait for queued messages to leave."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 <= self.port <= 65535:
+        if not _is_port(self.port):
             raise ConfigError(f"remote.port: got {self.port!r}; expected 0 to 65535")
         if not self.host:
             raise ConfigError("remote.host: got ''; expected a host name or an address")
@@ -256,19 +262,34 @@ class ClusterConfig:
     rejoin: bool = True
     """A member whose incarnation is dead to the cluster joins again as a new one; False: it stops."""
 
+    rejoin_attempts_max: int = 20
+    """Failed attempts to join again before the member stops; pauses double from 0.1 s to 5 s, jittered."""
+
+    can_spawn_timeout_s: float = 5.0
+    """A spawn predicate that takes longer fails the activation: it decides for every first call."""
+
+    node_name: str | None = None
+    """First half of the member id, for humans. None: the host's name."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Free text about this member for strategies of others, such as zone; `weight` is its share of grains."""
+
     lease: LeaseConfig = field(default_factory=LeaseConfig)
 
     def __post_init__(self) -> None:
         check_positive("request_timeout_s", self.request_timeout_s, maximum=REQUEST_TIMEOUT_S_MAX)
         for name in (
             "activation_timeout_s", "pid_cache_ttl_s", "retry_min_s", "retry_max_s", "idempotency_ttl_s",
-            "shutdown_timeout_s",
+            "shutdown_timeout_s", "can_spawn_timeout_s",
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
         for name in (
             "pid_cache_max", "mailbox_count_max", "activations_max", "parked_requests_max", "idempotency_count_max",
+            "rejoin_attempts_max",
         ):  # fmt: skip
             check_count(name, getattr(self, name))
+        if self.node_name is not None and not _NODE_NAME.fullmatch(self.node_name):
+            raise ConfigError(f"node_name: got {self.node_name!r:.80}; expected 1 to 63 of a-z A-Z 0-9 _ -")
 
     @classmethod
     def for_lan(cls) -> ClusterConfig:
