@@ -6,7 +6,7 @@ database's history. Times on this interface are seconds (floats) that the *datab
 measure; a member never sends its own clock.
 
 All verbs are idempotent for the same arguments. All raise StorageUnavailableError (nothing is known of the
-outcome), StorageConfigError or StorageCorruptError, and nothing else.
+outcome), StorageConfigError or StorageCorruptError (a key of the whole shard), and nothing else.
 `dbgrains.testing.conformance.identity_storage` is the suite that an implementation must pass.
 """
 
@@ -15,25 +15,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
+from dbgrains.sansio.storage_replies import (
+    Claimed,
+    ClaimReply,
+    Corrupt,
+    Held,
+    LeaseCode,
+    LeaseReply,
+    NoLease,
+    Quarantined,
+    ReassertCode,
+    StaleRequest,
+)
 
-class LeaseCode(Enum):
-    """Answer to JOIN and RENEW."""
-
-    OK = "OK"
-    REGEN = "REGEN"
-    """Renewed, but the shard's history broke since the generation that the member knew."""
-    REVIVED = "REVIVED"
-    """Renewed, but the row had run out in between: somebody may have owned our records."""
-    LOST_DATA = "LOSTDATA"
-    """No row and another generation: the database forgot us. Join again with the same id and nonce."""
-    SWEPT = "SWEPT"
-    """No row and the same generation: others removed us. This incarnation is dead."""
-    KILLED = "KILLED"
-    """Others decided that this incarnation must end."""
-    DUPLICATE = "DUP"
-    """The id belongs to a process with another nonce."""
+__all__ = [
+    "ClaimReply",
+    "Claimed",
+    "Corrupt",
+    "Held",
+    "IdentityStorage",
+    "LeaseCode",
+    "LeaseReply",
+    "LeaseTerms",
+    "NoLease",
+    "Quarantined",
+    "ReassertCode",
+    "Record",
+    "SaveCode",
+    "SaveReply",
+    "StaleRequest",
+    "StoredState",
+    "SweepCode",
+    "SweepReply",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,62 +62,6 @@ class LeaseTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseReply:
-    """State of the shard after JOIN or RENEW, on the database's clock (seconds)."""
-
-    code: LeaseCode
-    now: float = 0.0
-    expires_at: float = 0.0
-    open_at: float = 0.0
-    """New grants are possible from here on; in the past while the shard is open."""
-    generation: int = 0
-    """Changes at every discontinuity of the shard's history."""
-    token_floor: int = 0
-    """The largest token of the shard so far."""
-    view: int = 0
-    """Counts joins, leaves and kills."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The record is ours; `previous` owned it before ('' for nobody)."""
-
-    token: int
-    previous: str
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A member with a running lease owns the record."""
-
-    token: int
-    member_id: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """The shard is closed for new grants for this long."""
-
-    remaining_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class NoLease:
-    """Our own lease row is missing, expired or killed: renew first."""
-
-
-@dataclass(frozen=True, slots=True)
-class StaleRequest:
-    """A late duplicate of an older attempt; the newer one already claimed `token`."""
-
-    token: int
-
-
-ClaimReply: TypeAlias = Claimed | Held | Quarantined | NoLease | StaleRequest
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """An activation record as LOOKUP sees it."""
 
@@ -110,16 +70,6 @@ class Record:
     address: str
     """'' when the owner has no row any more."""
     live: bool
-
-
-class ReassertCode(Enum):
-    """What became of a record that its owner re-asserted."""
-
-    LOST = 0
-    MINE = 1
-    RESTORED = 2
-    BUSY = 3
-    """Another live member holds it: stay suspended and ask again."""
 
 
 class SaveCode(Enum):
@@ -199,7 +149,7 @@ class IdentityStorage(Protocol):
     async def claim(self, shard: int, member: str, nonce: str, claims: Sequence[tuple[str, int]]) -> list[ClaimReply]:
         """Claim (key, request number) pairs; request numbers grow per member, a retry repeats its number."""
 
-    async def lookup(self, shard: int, keys: Sequence[str]) -> list[Record | None]:
+    async def lookup(self, shard: int, keys: Sequence[str]) -> list[Record | Corrupt | None]:
         """Read only."""
 
     async def release(self, shard: int, member: str, tokens: Sequence[tuple[str, int]]) -> int:
