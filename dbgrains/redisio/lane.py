@@ -1,0 +1,223 @@
+"""A lane: a few connections that share one bounded queue of commands.
+
+A caller never runs the client library itself. It leaves a command in the queue and awaits a plain future; the
+lane's own tasks talk to the server. So cancelling a caller cannot leave a connection with half a reply in it,
+and a command ends at its deadline whatever the connection does. What is queued while a connection is busy
+leaves together, as one pipeline. A connection that failed is thrown away whole, never repaired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from dbgrains.errors import StorageUnavailableError
+from dbgrains.redisio.errors import is_missing_script
+
+_FAILURES: Final = (redis_errors.RedisError, OSError, TimeoutError)
+_PIPELINE_WEIGHT_MAX: Final = 512
+
+log = structlog.get_logger()
+
+
+class Command:
+    """One command on its way: its words, what to send instead when its script is unknown, and its answer.
+
+    The answer is whatever the server replied, which may be an exception object; the future itself fails only
+    when there is no reply.
+    """
+
+    __slots__ = ("answer", "deadline", "timer", "unknown_script", "weight", "words")
+
+    def __init__(
+        self, words: tuple[Any, ...], unknown_script: tuple[Any, ...] | None = None, *, weight: int = 1
+    ) -> None:
+        self.words = words
+        self.unknown_script = unknown_script
+        self.weight = weight
+        self.deadline = 0.0
+        self.answer: asyncio.Future[Any]
+        self.timer: asyncio.TimerHandle
+
+    def finish(self, reply: Any) -> None:
+        self.timer.cancel()
+        if not self.answer.done():
+            self.answer.set_result(reply)
+
+    def fail(self, error: BaseException) -> None:
+        self.timer.cancel()
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class Lane:
+    """`connections` connections that `connect` makes, each serving the queue in its own task.
+
+    `on_outcome(error)` hears of each exchange: None, or why there was no reply.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Redis],
+        on_outcome: Callable[[BaseException | None], None],
+        *,
+        connections: int,
+        timeout_s: float,
+        waiting_max: int = 1024,
+    ) -> None:
+        self.name = name
+        self._connect = connect
+        self._on_outcome = on_outcome
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._waiting_max = waiting_max
+        self._waiting: deque[Command] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._serve(), name=f"redis {self.name} {n}") for n in range(self._connections)
+        ]
+
+    async def stop(self) -> None:
+        """End the tasks and the connections; what waits fails."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._waiting:
+            self._waiting.popleft().fail(self._stopped())
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def send(self, command: Command) -> asyncio.Future[Any]:
+        """Queue `command`; the future has the reply, or fails at the deadline."""
+        if not self._tasks:
+            raise self._stopped()
+        if len(self._waiting) >= self._waiting_max:
+            raise StorageUnavailableError(
+                f"redis: {len(self._waiting)} operations wait already", retry_after_s=self._timeout_s
+            )
+        loop = asyncio.get_running_loop()
+        command.answer = loop.create_future()
+        command.deadline = loop.time() + self._timeout_s
+        command.timer = loop.call_at(command.deadline, self._expire, command)
+        self._waiting.append(command)
+        self._wake()
+        return command.answer
+
+    def _wake(self) -> None:
+        while self._idle:
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _expire(self, command: Command) -> None:
+        command.fail(redis_errors.TimeoutError(f"no answer within {self._timeout_s:g} s"))
+
+    def _stopped(self) -> StorageUnavailableError:
+        return StorageUnavailableError("redis: the storage is not running")
+
+    async def _serve(self) -> None:
+        client: Redis | None = None
+        try:
+            while True:
+                commands = self._take()
+                if not commands:
+                    waiter = asyncio.get_running_loop().create_future()
+                    self._idle.append(waiter)
+                    await waiter
+                    continue
+                if client is None:
+                    client = self._connect()
+                if not await self._exchange(client, commands):
+                    self._discard(client)
+                    client = None
+        finally:
+            if client is not None:
+                self._discard(client)
+
+    def _take(self) -> list[Command]:
+        """The commands to send together; those that nobody waits for any more are dropped."""
+        taken: list[Command] = []
+        weight = 0
+        while self._waiting and (not taken or weight + self._waiting[0].weight <= _PIPELINE_WEIGHT_MAX):
+            command = self._waiting.popleft()
+            if command.answer.done():
+                command.timer.cancel()
+                continue
+            taken.append(command)
+            weight += command.weight
+        if self._waiting:
+            self._wake()
+        return taken
+
+    async def _exchange(self, client: Redis, commands: list[Command]) -> bool:
+        """Send and answer `commands`; whether the connection is still good."""
+        try:
+            async with asyncio.timeout_at(commands[-1].deadline):
+                replies = await _ask(client, [command.words for command in commands])
+                await _ask_unknown_scripts(client, commands, replies)
+        except _FAILURES as error:
+            self._on_outcome(error)
+            for command in commands:
+                command.fail(error)
+            return False
+        except asyncio.CancelledError:
+            for command in commands:
+                command.fail(self._stopped())
+            raise
+        self._on_outcome(None)
+        for command, reply in zip(commands, replies, strict=True):
+            command.finish(reply)
+        return True
+
+    def _discard(self, client: Redis) -> None:
+        task = asyncio.create_task(_close(client), name=f"redis {self.name} close")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def __repr__(self) -> str:
+        return f"Lane({self.name!r}, waiting={len(self._waiting)}, connections={len(self._tasks)})"
+
+
+async def _ask(client: Any, words: list[tuple[Any, ...]]) -> list[Any]:
+    """The replies in order; an error reply is an exception object in its place."""
+    if len(words) == 1:
+        try:
+            return [await client.execute_command(*words[0])]
+        except redis_errors.ResponseError as error:
+            return [error]
+    pipeline = client.pipeline(transaction=False)
+    for one in words:
+        pipeline.execute_command(*one)
+    return list(await pipeline.execute(raise_on_error=False))
+
+
+async def _ask_unknown_scripts(client: Redis, commands: list[Command], replies: list[Any]) -> None:
+    """Send in full, once, the scripts that the server turned out not to know (it restarted, say)."""
+    unknown = [
+        (n, command.unknown_script)
+        for n, (command, reply) in enumerate(zip(commands, replies, strict=True))
+        if command.unknown_script is not None and is_missing_script(reply)
+    ]
+    if unknown:
+        answers = await _ask(client, [words for _, words in unknown])
+        for (n, _), answer in zip(unknown, answers, strict=True):
+            replies[n] = answer
+
+
+async def _close(client: Redis) -> None:
+    try:
+        await client.aclose()
+    except _FAILURES as error:
+        log.debug("closing a redis connection failed", error=str(error))

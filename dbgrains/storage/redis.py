@@ -1,0 +1,390 @@
+"""Leases and activation records in Redis or Valkey.
+
+Each verb is one script in `redis_scripts/`, run on the shard's keys; this file turns arguments into script
+arguments and replies into values, and nothing else. Where the commands run, and what an error means, is in
+`dbgrains.redisio`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from dbgrains.config import check_count
+from dbgrains.errors import ConfigError, StorageConfigError, StorageCorruptError, StorageUnavailableError
+from dbgrains.lookups.identity_storage import (
+    Claimed,
+    ClaimReply,
+    Corrupt,
+    Held,
+    LeaseCode,
+    LeaseReply,
+    LeaseTerms,
+    NoLease,
+    Quarantined,
+    ReassertCode,
+    Record,
+    SaveCode,
+    SaveReply,
+    StaleRequest,
+    StoredState,
+    SweepCode,
+    SweepReply,
+)
+from dbgrains.redisio.checks import Continuity, check_scripts, check_server
+from dbgrains.redisio.client import ClientFactory, RedisClient
+from dbgrains.redisio.script import load_scripts
+from dbgrains.redisio.target import RedisTarget, RedisTls
+from dbgrains.sansio.identity import check_cluster_name
+from dbgrains.storage.redis_keys import ShardKeys, acl_rules, layout_key
+
+LAYOUT_VERSION: Final = "1"
+SHARDS_MAX: Final = 4096
+_SWEEP_BATCH: Final = 200
+_PAGE: Final = 256
+_SCRIPTS: Final = load_scripts(Path(__file__).parent / "redis_scripts")
+
+log = structlog.get_logger()
+
+
+class RedisIdentityStorage:
+    """Identity storage on one Redis (6.2 or newer) or Valkey server, or the primary that a Sentinel watches.
+
+    `shards` is fixed when a cluster is created; None takes what is stored, or 1. `allow_eviction` accepts a
+    server that may delete our keys. `continuity="strict"` refuses one whose restarts go unnoticed.
+    `client_factory` makes the connections instead of `url`, for anything that the options do not cover.
+    """
+
+    batch_max: int = 512
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        shards: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        tls: RedisTls | None = None,
+        allow_eviction: bool = False,
+        continuity: Continuity = "warn",
+        connections: int = 3,
+        client_factory: ClientFactory | None = None,
+    ) -> None:
+        self._target = RedisTarget.parse(url, username=username, password=password, tls=tls)
+        if shards is not None and check_count("shards", shards) > SHARDS_MAX:
+            raise ConfigError(f"shards: got {shards}; expected 1 to {SHARDS_MAX}")
+        if continuity not in ("warn", "strict"):
+            raise ConfigError(f"continuity: got {continuity!r}; expected 'warn' or 'strict'")
+        self._wanted_shards = shards
+        self._allow_eviction = allow_eviction
+        self._continuity: Continuity = continuity
+        self._connections = check_count("connections", connections)
+        self._factory = client_factory
+        self._client: RedisClient | None = None
+        self._cluster = ""
+        self._shards = 0
+        self._keys: list[ShardKeys] = []
+        self._ttl = self._gap = self._quarantine = 0
+        self._unreadable: set[str] = set()
+
+    @property
+    def shards(self) -> int:
+        return self._shards
+
+    async def start(self, cluster: str, terms: LeaseTerms, *, operation_timeout_s: float) -> None:
+        if self._client is not None:
+            raise ConfigError("redis: this storage is started already; one storage serves one cluster")
+        self._cluster = check_cluster_name(cluster)
+        self._ttl, self._gap, self._quarantine = _us(terms.ttl_s), _us(terms.gap_s), _us(terms.quarantine_s)
+        self._client = RedisClient(
+            self._target,
+            timeout_s=operation_timeout_s,
+            needed=f"ACL SETUSER {self._target.username or 'USER'} {acl_rules(cluster)}",
+            connections=self._connections,
+            factory=self._factory,
+        )
+        self._client.start()
+        try:
+            await check_server(self._client, allow_eviction=self._allow_eviction)
+            self._shards = await self._agree_on_layout(self._wanted_shards or 0)
+            self._keys = [ShardKeys(cluster, shard) for shard in range(self._shards)]
+            await check_scripts(self._client, _SCRIPTS["probe"], self._keys[0].history, continuity=self._continuity)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.stop()
+
+    async def join(self, shard: int, member: str, nonce: str, address: str, token_seen: int) -> LeaseReply:
+        # Everything may have been deleted since we started: restore the layout before somebody else invents one.
+        await self._agree_on_layout(self._shards)
+        arguments = (member, nonce, self._ttl, self._quarantine, self._gap, address, token_seen)
+        return _lease_reply(await self._run("join", self._keys[shard].head, arguments, lease=True))
+
+    async def renew(
+        self, shard: int, member: str, nonce: str, *, token_seen: int, generation: int, more: bool
+    ) -> LeaseReply:
+        arguments = (member, nonce, self._ttl, self._quarantine, self._gap, token_seen, generation, int(more))
+        return _lease_reply(await self._run("renew", self._keys[shard].head, arguments, lease=True))
+
+    async def claim(self, shard: int, member: str, nonce: str, claims: Sequence[tuple[str, int]]) -> list[ClaimReply]:
+        self._check_batch([key for key, _ in claims])
+        keys = self._keys[shard]
+        reply = await self._run(
+            "claim",
+            [*keys.head, keys.index(member), *(keys.record(key) for key, _ in claims)],
+            [member, nonce, self._quarantine, self._gap, *(request for _, request in claims)],
+            weight=len(claims),
+        )
+        if claims and reply[0] == b"NOLEASE":
+            return [NoLease()] * len(claims)
+        return [_claim_reply(answer) for answer in reply]
+
+    async def lookup(self, shard: int, keys: Sequence[str]) -> list[Record | Corrupt | None]:
+        self._check_batch(keys)
+        names = self._keys[shard]
+        reply = await self._run("lookup", [*names.head, *map(names.record, keys)], weight=len(keys))
+        return [_record(answer) for answer in reply]
+
+    async def release(self, shard: int, member: str, tokens: Sequence[tuple[str, int]]) -> int:
+        self._check_batch([key for key, _ in tokens])
+        keys = self._keys[shard]
+        reply = await self._run(
+            "release",
+            [keys.index(member), *(keys.record(key) for key, _ in tokens)],
+            [member, *(token for _, token in tokens)],
+            weight=len(tokens),
+        )
+        return int(reply)
+
+    async def reassert(
+        self,
+        shard: int,
+        member: str,
+        nonce: str,
+        request: int,
+        tokens: Sequence[tuple[str, int]],
+        *,
+        restore: bool,
+    ) -> list[ReassertCode] | None:
+        self._check_batch([key for key, _ in tokens])
+        if not tokens:
+            return []
+        keys = self._keys[shard]
+        reply = await self._run(
+            "reassert",
+            [*keys.head, keys.index(member), *(keys.record(key) for key, _ in tokens)],
+            [member, nonce, request, self._quarantine, self._gap, int(restore), *(token for _, token in tokens)],
+            weight=len(tokens),
+        )
+        return [ReassertCode(code) for code in reply] or None
+
+    async def records_of(self, shard: int, member: str, cursor: int) -> tuple[int, list[tuple[str, int]]]:
+        # A page lists what the member claimed at some time; what it owns now is decided by the records.
+        index = self._keys[shard].index(member)
+        following, listed = await self._command("SSCAN", index, cursor, "COUNT", _PAGE)
+        ids = [_text(one) for one in listed]
+        owned = []
+        for begin in range(0, len(ids), self.batch_max):
+            part = ids[begin : begin + self.batch_max]
+            for key, record in zip(part, await self.lookup(shard, part), strict=True):
+                if isinstance(record, Record) and record.member_id == member:
+                    owned.append((key, record.token))
+        return int(following), owned
+
+    async def leave(self, shard: int, member: str, nonce: str) -> bool:
+        keys = self._keys[shard]
+        return bool(await self._run("leave", [*keys.head, keys.index(member)], (member, nonce), lease=True))
+
+    async def kill(self, shard: int, members: Sequence[str], view: int | None) -> list[float] | None:
+        reply = await self._run("kill", self._keys[shard].head, ["" if view is None else view, *members])
+        return None if reply[0] == b"CONFLICT" else [_s(left) for left in reply[1:]]
+
+    async def retire(self, shard: int, member: str, nonce: str) -> bool:
+        return bool(await self._run("retire", self._keys[shard].head, (member, nonce)))
+
+    async def expired_members(self, shard: int, grace_s: float) -> list[str]:
+        expired, unreadable = await self._run("expired", self._keys[shard].head, (_us(grace_s),))
+        for member in map(_text, unreadable):
+            if member not in self._unreadable and len(self._unreadable) < _PAGE:
+                self._unreadable.add(member)
+                log.error("a lease is not readable and counts as ended", cluster=self._cluster, member=member)
+        return [*map(_text, expired), *map(_text, unreadable)]
+
+    async def sweep(self, shard: int, owner: str, grace_s: float) -> SweepReply:
+        keys = self._keys[shard]
+        listed = await self._command("SRANDMEMBER", keys.index(owner), _SWEEP_BATCH)
+        reply = await self._run(
+            "sweep",
+            [*keys.head, keys.index(owner), *(keys.record(_text(one)) for one in listed)],
+            (owner, _us(grace_s), self._quarantine, self._gap),
+            weight=len(listed) + 1,
+        )
+        match [_plain(part) for part in reply]:
+            case ["OK", int(deleted), int(left)]:
+                return SweepReply(SweepCode.DONE, deleted, left)
+            case [code]:
+                return SweepReply(SweepCode(code))
+            case other:
+                raise _not_understood("sweep", other)
+
+    async def save(
+        self, shard: int, key: str, member: str, token: int, version: int, payload: bytes | None
+    ) -> SaveReply:
+        keys = self._keys[shard]
+        arguments: list[str | bytes | int] = [member, token, version]
+        if payload is not None:
+            arguments.append(payload)
+        match [_plain(part) for part in await self._run("save", [keys.record(key), keys.cell(key)], arguments)]:
+            case ["FENCED", str(owner)]:
+                return SaveReply(SaveCode.FENCED, owner=owner)
+            case [str(code), int(found)]:
+                return SaveReply(SaveCode(code), version=found)
+            case other:
+                raise _not_understood("save", other)
+
+    async def load(self, shard: int, key: str) -> StoredState:
+        cell = self._keys[shard].cell(key)
+        version, token, payload = await self._command("HMGET", cell, "v", "t", "d")
+        return StoredState(_number(cell, version), _number(cell, token), payload)
+
+    async def _agree_on_layout(self, shards: int) -> int:
+        """The number of shards that this cluster's keys are spread over; ours when nobody decided before."""
+        key = layout_key(self._cluster)
+        reply = await self._run("layout", [key], (LAYOUT_VERSION, shards or 1, socket.gethostname()), lease=True)
+        version, stored, created, by = (None if part is None else _text(part) for part in reply)
+        origin = f"cluster {self._cluster!r} was created with {stored} at {created} s by {by}"
+        if version != LAYOUT_VERSION:
+            raise StorageConfigError(
+                f"{key}: layout version is {version}, expected {LAYOUT_VERSION}: other members run another release"
+            )
+        if stored is None or not stored.isdigit() or not 1 <= int(stored) <= SHARDS_MAX:
+            raise StorageCorruptError(f"{key}: shards is {stored!r}, expected 1 to {SHARDS_MAX}")
+        if shards and int(stored) != shards:
+            raise StorageConfigError(
+                f"shards: configured {shards}, but {origin}; use {stored}, or another cluster name"
+            )
+        return int(stored)
+
+    async def _run(
+        self,
+        script: str,
+        keys: Sequence[str],
+        arguments: Sequence[str | bytes | int] = (),
+        *,
+        weight: int = 1,
+        lease: bool = False,
+    ) -> Any:
+        client = self._running()
+        try:
+            return await client.run(_SCRIPTS[script], keys, arguments, weight=weight, lease=lease)
+        except StorageCorruptError as error:
+            raise await self._named(error, keys[:3]) from error
+
+    async def _command(self, *words: str | bytes | int) -> Any:
+        try:
+            return await self._running().command(*words)
+        except StorageCorruptError as error:
+            raise await self._named(error, [str(words[1])]) from error
+
+    async def _named(self, error: StorageCorruptError, keys: Sequence[str]) -> StorageCorruptError:
+        """The error with the key in its text that the server left out."""
+        for key in keys:
+            expected = "set" if ":I:" in key else "hash"
+            found = _text(await self._running().command("TYPE", key))
+            if found not in (expected, "none"):
+                return StorageCorruptError(f"redis: {key} is a {found}, expected a {expected}; delete or rename it")
+        return error
+
+    def _running(self) -> RedisClient:
+        if self._client is None:
+            raise StorageUnavailableError("redis: the storage is not running")
+        return self._client
+
+    def _check_batch(self, keys: Sequence[str]) -> None:
+        if len(keys) > self.batch_max:
+            raise ValueError(f"{len(keys)} records in one batch; expected at most {self.batch_max}")
+        if len(set(keys)) != len(keys):
+            raise ValueError("a record appears twice in one batch")
+
+    def __repr__(self) -> str:
+        return f"RedisIdentityStorage({self._target}, cluster={self._cluster!r}, shards={self._shards})"
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _s(microseconds: int) -> float:
+    return microseconds / 1_000_000
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _number(key: str, value: bytes | None) -> int:
+    if value is None:
+        return 0
+    if not value.isdigit():
+        raise StorageCorruptError(f"redis: {key} holds {value!r:.40} where a number is expected")
+    return int(value)
+
+
+def _not_understood(script: str, reply: object) -> StorageConfigError:
+    return StorageConfigError(f"redis: script {script} answered {reply!r:.120}, which is not one of its answers")
+
+
+def _lease_reply(reply: list[Any]) -> LeaseReply:
+    match reply:
+        case [bytes(code), int(now), int(ends), int(opens), int(generation), int(token), int(view)]:
+            return LeaseReply(
+                LeaseCode(code.decode()),
+                now=_s(now),
+                expires_at=_s(ends),
+                open_at=_s(opens),
+                generation=generation,
+                token_floor=token,
+                view=view,
+            )
+        case other:
+            raise _not_understood("join or renew", other)
+
+
+def _claim_reply(answer: list[Any]) -> ClaimReply:
+    match answer:
+        case [b"OK", int(token), bytes(previous)]:
+            return Claimed(token, previous.decode(errors="replace"))
+        case [b"HELD", int(token), bytes(owner), bytes(address)]:
+            return Held(token, owner.decode(errors="replace"), address.decode(errors="replace"))
+        case [b"QUAR", int(remaining)]:
+            return Quarantined(_s(remaining))
+        case [b"STALE", int(token)]:
+            return StaleRequest(token)
+        case [b"BAD", text]:
+            return Corrupt(_text(text))
+        case other:
+            raise _not_understood("claim", other)
+
+
+def _record(answer: list[Any]) -> Record | Corrupt | None:
+    match answer:
+        case []:
+            return None
+        case [b"BAD", text]:
+            return Corrupt(_text(text))
+        case [bytes(owner), int(token), bytes(address), int(live)]:
+            return Record(owner.decode(errors="replace"), token, address.decode(errors="replace"), live == 1)
+        case other:
+            raise _not_understood("lookup", other)
