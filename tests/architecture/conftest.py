@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from dbgrains.testing.redis_server import EmbeddedRedis
+
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """An embedded server, started when a page needs one."""
-    from dbgrains.testing.redis_server import embedded_server
-
-    with embedded_server() as server:
+    with EmbeddedRedis() as server:
         yield server.url
