@@ -60,7 +60,6 @@ class RedisServer:
         tls: tuple[str, str, str] | None = None,
     ) -> None:
         self._binary = str(binary)
-        self._wanted_port = port
         self._unix_socket = unix_socket
         self._persistent = persistent
         self._options = dict(options or {})
@@ -103,16 +102,17 @@ class RedisServer:
         """Start and wait until it answers."""
         if self.is_running:
             return
-        attempts = 1 if self._unix_socket or self._port else _PORT_ATTEMPTS
-        for attempt in range(1, attempts + 1):
-            if not self._unix_socket and not (self._wanted_port or self._process):
-                self._port = _free_port()
+        if self._unix_socket or self._port:
+            self._launch(timeout_s)
+            return
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            self._port = _free_port()
             try:
                 self._launch(timeout_s)
             except RedisServerError as error:
-                if "Address already in use" not in str(error) or attempt == attempts:
+                self._port = 0
+                if "Address already in use" not in str(error) or attempt == _PORT_ATTEMPTS:
                     raise
-                self._process = None
             else:
                 return
 
@@ -172,6 +172,7 @@ class RedisServer:
         while not self._answers():
             if self._process.poll() is not None:
                 self._release()
+                self._process = None
                 raise RedisServerError(f"{self._binary} ended at start:\n{self.log}")
             if time.monotonic() > deadline:
                 self.kill()
