@@ -149,9 +149,6 @@ class TlsConfig:
     server_name: str | None = None
     """The name that a peer's certificate must carry, when it isn't the host it is reached by."""
 
-    reload_interval_s: float = 30.0
-    """How often the files are looked at."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteConfig:
@@ -192,6 +189,9 @@ class RemoteConfig:
     unreachable_after_s: float = 10.0
     """A peer that could not be reached for this long is given up: watchers are told, queued messages fail."""
 
+    idle_after_s: float = 600.0
+    """A stream that carried nothing for this long is closed; the next message opens it again."""
+
     handshake_timeout_s: float = 5.0
     keepalive_interval_s: float = 2.0
     keepalive_timeout_s: float = 1.0
@@ -213,7 +213,7 @@ class RemoteConfig:
             check_count(f"remote.{name}", getattr(self, name))
         for name in (
             "connect_timeout_s", "reconnect_min_s", "reconnect_max_s", "unreachable_after_s",
-            "handshake_timeout_s", "keepalive_interval_s", "keepalive_timeout_s", "drain_timeout_s",
+            "idle_after_s", "handshake_timeout_s", "keepalive_interval_s", "keepalive_timeout_s", "drain_timeout_s",
         ):  # fmt: skip
             check_positive(f"remote.{name}", getattr(self, name))
 
@@ -309,6 +309,9 @@ class ActorSystemConfig:
     throughput: int = 300
     """Messages one actor may handle before others get their turn."""
 
+    request_timeout_s: float = 5.0
+    """Deadline of a request to an actor that names none."""
+
     seed: int | None = None
     """Seed of the system's only random generator; None draws one (logged at start)."""
 
@@ -324,6 +327,7 @@ class ActorSystemConfig:
 
     def __post_init__(self) -> None:
         check_count("throughput", self.throughput)
+        check_positive("request_timeout_s", self.request_timeout_s, maximum=REQUEST_TIMEOUT_S_MAX)
         check_count("dead_letter_log_count_max", self.dead_letter_log_count_max, minimum=0)
         check_positive("dead_letter_log_interval_s", self.dead_letter_log_interval_s)
         check_positive("stop_timeout_s", self.stop_timeout_s)

@@ -7,10 +7,12 @@ harmless ask `outcome is Outcome.NOT_STARTED`.
 
     DbgrainsError
     ├── ConfigError                      a setting, an address or a combination that cannot work (also ValueError)
-    │   └── InvalidIdentityError         a kind, identity or name that cannot be used
+    │   ├── InvalidIdentityError         a kind, identity or name that cannot be used
+    │   └── NameTakenError               an actor of that name is alive
     ├── ClusterStateError                the cluster is not in a state in which this can be done
     │   ├── ClusterNotRunningError
     │   └── AlreadyStartedError
+    ├── StoppedError                     the actor or the actor system has stopped and can spawn nothing
     ├── RequestError                     a request to an actor or grain has no answer
     │   ├── RequestTimeoutError          no answer within the deadline (also TimeoutError)
     │   ├── RequestCancelledError        the request was cancelled before it started, or the system stopped
@@ -76,6 +78,10 @@ class InvalidIdentityError(ConfigError):
     """A kind, identity, cluster name or actor name breaks its rule; the text says which rule and where."""
 
 
+class NameTakenError(ConfigError):
+    """`spawn_named` found a live actor with that name. Choose another, or wait until that one has stopped."""
+
+
 class ClusterStateError(DbgrainsError):
     """The cluster is in another state than this call needs."""
 
@@ -86,6 +92,10 @@ class ClusterNotRunningError(ClusterStateError):
 
 class AlreadyStartedError(ClusterStateError):
     """`start_member` or `start_client` was called a second time. One Cluster object starts once."""
+
+
+class StoppedError(DbgrainsError):
+    """An actor, or the whole actor system, that has stopped (or is about to) was asked to spawn."""
 
 
 class RequestError(DbgrainsError):

@@ -1,0 +1,430 @@
+"""Context: what an actor sees of its own place, and what it can do from there.
+
+`Context` is the surface for users; `ActorCell` is what they get. Its methods that are not in `Context` belong
+to the layers above. A context is only meaningful to its own actor; what describes the current message
+(`message`, `sender`, `headers`) is meaningful during the turn only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from dbgrains.actor import sending
+from dbgrains.actor.envelope import NO_HEADERS
+from dbgrains.actor.future import Future
+from dbgrains.actor.lifecycle import Continuation, LivingCell
+from dbgrains.actor.messages import Unwatch, Watch
+from dbgrains.actor.middleware import compose
+from dbgrains.actor.pid import PID
+from dbgrains.actor.process import Headers, ReplyTo, Sender
+from dbgrains.actor.props import Props, SenderNext, SpawnCall
+from dbgrains.actor.registry import check_actor_name
+from dbgrains.actor.timers import Timers
+from dbgrains.actor.turn import ENDED, INLINE, KEPT, RESPONDED, GatedReply, InlineReply, InlineSender
+from dbgrains.config import check_positive
+from dbgrains.errors import ClusterNotRunningError, ConfigError, StoppedError
+
+if TYPE_CHECKING:
+    from dbgrains.actor.system import ActorSystem
+
+T = TypeVar("T")
+
+
+class CapturedContext:
+    """A message with its sender and headers, kept for later: `context.capture()`, `context.apply(captured)`."""
+
+    __slots__ = ("headers", "message", "sender")
+
+    def __init__(self, message: object, sender: Sender, headers: Headers | None) -> None:
+        self.message = message
+        self.sender = sender
+        self.headers = headers
+
+    def __repr__(self) -> str:
+        return f"CapturedContext({type(self.message).__name__})"
+
+
+class Context(Protocol):
+    """What an actor's `receive` is given."""
+
+    # --- where am I
+
+    @property
+    def self(self) -> PID:
+        """This actor's PID."""
+
+    @property
+    def parent(self) -> PID | None:
+        """Who spawned it; None for actors spawned by the root, and for grains."""
+
+    @property
+    def children(self) -> Sequence[PID]:
+        """The actors that it spawned and that have not stopped, oldest first."""
+
+    @property
+    def actor(self) -> Any:
+        """The object that receives."""
+
+    @property
+    def system(self) -> ActorSystem: ...
+
+    @property
+    def cluster(self) -> Any:
+        """The cluster that the system belongs to; ClusterNotRunningError without one."""
+
+    # --- the current message
+
+    @property
+    def message(self) -> Any: ...
+
+    @property
+    def headers(self) -> Headers:
+        """What travels with the message; empty when nothing does."""
+
+    @property
+    def sender(self) -> Sender:
+        """Who waits for an answer: a PID (send to it), a ReplyTo (`reply` once), or None.
+
+        Reading it promises an answer: a turn that has read it may end without a response, and answer later.
+        """
+
+    def respond(self, message: object, headers: Headers | None = None) -> None:
+        """Answer the current message. The first answer counts; does nothing when nobody asked."""
+
+    def forward(self, target: PID) -> None:
+        """Hand the current message on; the target answers the original sender."""
+
+    def capture(self) -> CapturedContext:
+        """Keep message, sender and headers for a later turn."""
+
+    def apply(self, captured: CapturedContext) -> None:
+        """Make a captured message the current one, for the rest of this turn."""
+
+    # --- other actors
+
+    def spawn(self, props: Props) -> PID:
+        """A child with a generated name."""
+
+    def spawn_named(self, props: Props, name: str) -> PID:
+        """A child with this name; NameTakenError while one of that name lives."""
+
+    def spawn_prefix(self, props: Props, prefix: str) -> PID:
+        """A child whose generated name begins with `prefix`."""
+
+    def send(self, target: PID | ReplyTo, message: object, headers: Headers | None = None) -> None:
+        """Send without waiting, and without asking for an answer."""
+
+    async def send_wait(self, target: PID, message: object, *, timeout: float | None = None) -> None:
+        """As `send`, but wait for room in a full mailbox that lets senders wait."""
+
+    def request(self, target: PID, message: object, headers: Headers | None = None) -> None:
+        """Send with oneself as the sender: the answer comes as a message."""
+
+    def request_future(
+        self, target: PID, message: object, timeout: float | None = None, *, headers: Headers | None = None
+    ) -> Future:
+        """Send a request; await the future when the answer is needed."""
+
+    async def request_async(
+        self, target: PID, message: object, timeout: float | None = None, *, headers: Headers | None = None
+    ) -> Any:
+        """Send a request and wait for the answer. This turn stays open meanwhile: see `reenter_after`."""
+
+    def reenter_after(self, awaitable: Awaitable[Any], callback: Callable[[asyncio.Future[Any]], Any]) -> None:
+        """End this turn now, and when `awaitable` is done run `callback` with it in a turn of its own.
+
+        In that turn message, sender and headers are the present ones, and what `callback` returns is the response.
+        It is not called when the actor stops or restarts first. Coroutines are run in a task that dies with it.
+        """
+
+    def stop(self, target: PID) -> None:
+        """Stop an actor after its current turn, before the messages that wait for it."""
+
+    def poison(self, target: PID) -> None:
+        """Stop an actor after the messages that wait for it now."""
+
+    async def stop_and_wait(self, target: PID, timeout: float | None = None) -> None:
+        """Stop, and wait until it has stopped."""
+
+    async def poison_and_wait(self, target: PID, timeout: float | None = None) -> None:
+        """Poison, and wait until it has stopped."""
+
+    def watch(self, target: PID) -> None:
+        """Receive `Terminated` when that actor is gone; at once if it is gone already."""
+
+    def unwatch(self, target: PID) -> None:
+        """Don't receive `Terminated` for it any more."""
+
+    # --- time and state
+
+    def set_receive_timeout(self, seconds: float) -> None:
+        """Receive `ReceiveTimeout` when no message has come for so long, again and again until cancelled.
+
+        Messages that are NotInfluenceReceiveTimeout don't count.
+        """
+
+    def cancel_receive_timeout(self) -> None: ...
+
+    @property
+    def timers(self) -> Timers:
+        """Messages to be sent later; they die with this incarnation of the actor."""
+
+    @property
+    def cancellation(self) -> asyncio.Event:
+        """Set when this incarnation ends: for work that was started outside of turns."""
+
+    def get(self, key: type[T]) -> T | None:
+        """The value of this type that middleware or the actor has put here; gone after a restart."""
+
+    def set(self, value: object, key: type | None = None) -> None:
+        """Put a value here, under its own type or under `key`."""
+
+
+class ActorCell(LivingCell):
+    """The registry entry, the mailbox and the Context of one actor in one object.
+
+    A layer that hosts actors in its own way subclasses it and overrides, as needed: `id`, `self`, `describe`,
+    `refusal`, `on_cell_stopped` and `on_failure`. It sets `gate` by the constructor and `change_gate`.
+    """
+
+    __slots__ = ()
+
+    # --- where am I
+
+    @property
+    def parent(self) -> PID | None:
+        return None if self._parent is None else self._parent.self
+
+    @property
+    def system(self) -> ActorSystem:
+        return self._system
+
+    @property
+    def cluster(self) -> Any:
+        cluster = self._system.cluster
+        if cluster is None:
+            raise ClusterNotRunningError(f"{self.describe()} asked for its cluster, but its system belongs to none")
+        return cluster
+
+    # --- the current message
+
+    @property
+    def message(self) -> Any:
+        return self._message
+
+    @property
+    def headers(self) -> Headers:
+        return self._headers if self._headers is not None else NO_HEADERS
+
+    @property
+    def sender(self) -> Sender:
+        sender = self._keep_sender()
+        if self.gate is not None and isinstance(sender, ReplyTo):
+            return GatedReply(self, sender)
+        return sender
+
+    def _keep_sender(self) -> Sender:
+        """The sender, for somebody who may use it after this turn."""
+        sender = self._sender
+        if isinstance(sender, ReplyTo):
+            self._status |= KEPT
+            if sender is INLINE:
+                future = Future(self._system, self)
+                future.is_inline = True
+                sender = self._sender = future
+        return sender
+
+    def respond(self, message: object, headers: Headers | None = None) -> None:
+        sender = self._sender
+        if sender is None:
+            return
+        self._status |= RESPONDED
+        if sender is INLINE:
+            self._sender = InlineReply(message)
+        else:
+            self._answer(sender, message, headers)
+
+    def forward(self, target: PID) -> None:
+        self.check_gate()
+        sender = self._keep_sender()
+        if isinstance(sender, InlineSender) or self._status & RESPONDED:
+            sender = None  # it was answered already
+        deadline = sender.deadline if isinstance(sender, Future) else None
+        sending.send(self, self._sender_chain(), target, self._message, sender, self._headers, deadline)
+
+    def capture(self) -> CapturedContext:
+        return CapturedContext(self._message, self._keep_sender(), self._headers)
+
+    def apply(self, captured: CapturedContext) -> None:
+        own = self._keep_sender()
+        if isinstance(own, InlineReply) or (isinstance(own, Future) and own.is_inline):
+            ext = self._extras()
+            if ext.displaced is None:
+                ext.displaced = own
+        self._message = captured.message
+        self._sender = captured.sender
+        self._headers = captured.headers
+        self._status &= ~RESPONDED
+
+    # --- other actors
+
+    def spawn(self, props: Props) -> PID:
+        return self._spawn(props, self._system.registry.next_id())
+
+    def spawn_named(self, props: Props, name: str) -> PID:
+        return self._spawn(props, check_actor_name(name))
+
+    def spawn_prefix(self, props: Props, prefix: str) -> PID:
+        return self._spawn(props, check_actor_name(prefix) + self._system.registry.next_id())
+
+    def _spawn(self, props: Props, name: str) -> PID:
+        if self._status & ENDED:
+            raise StoppedError(f"{self.describe()} has stopped and cannot spawn {name!r}")
+        return self._system.spawn(SpawnCall(self._system, props, f"{self.id}/{name}", self))
+
+    def send(self, target: PID | ReplyTo, message: object, headers: Headers | None = None) -> None:
+        if self.gate is not None:
+            self.check_gate()
+        if self.props.sender_middleware:
+            sending.send(self, self._sender_chain(), target, message, None, headers)
+        elif isinstance(target, PID):
+            self._system.registry.resolve(target).post_user(message, None, headers)
+        else:
+            target.reply(message, headers)
+
+    async def send_wait(self, target: PID, message: object, *, timeout: float | None = None) -> None:
+        self.check_gate()
+        await sending.send_wait(self, target, message, None, None, timeout)
+
+    def request(self, target: PID, message: object, headers: Headers | None = None) -> None:
+        self.check_gate()
+        sending.send(self, self._sender_chain(), target, message, self.self, headers)
+
+    def request_future(
+        self, target: PID, message: object, timeout: float | None = None, *, headers: Headers | None = None
+    ) -> Future:
+        self.check_gate()
+        return sending.request_future(self, self._sender_chain(), target, message, headers, timeout)
+
+    async def request_async(
+        self, target: PID, message: object, timeout: float | None = None, *, headers: Headers | None = None
+    ) -> Any:
+        self.check_gate()
+        return await sending.request(self, self._sender_chain(), target, message, headers, timeout)
+
+    def _sender_chain(self) -> SenderNext | None:
+        middleware = self.props.sender_middleware
+        return compose(middleware, sending.deliver) if middleware else None
+
+    def reenter_after(self, awaitable: Awaitable[Any], callback: Callable[[asyncio.Future[Any]], Any]) -> None:
+        if self._status & ENDED:
+            raise StoppedError(f"{self.describe()} has stopped: no turn can follow")
+        done = asyncio.ensure_future(awaitable)
+        continuation = Continuation(callback, done, self._message, self._keep_sender(), self._headers)
+        ext = self._extras()
+        if ext.reentering is None:
+            ext.reentering = {}
+        ext.reentering[continuation] = done is not awaitable
+        done.add_done_callback(lambda _: self._reenter(continuation))
+
+    def _reenter(self, continuation: Continuation) -> None:
+        if not continuation.done.cancelled():
+            continuation.done.exception()  # seen, whether or not the callback looks
+        ext = self._ext
+        if ext is not None and ext.reentering and ext.reentering.pop(continuation, None) is not None:
+            self._push_urgent(continuation)
+
+    def stop(self, target: PID) -> None:
+        sending.stop(self._system, target)
+
+    def poison(self, target: PID) -> None:
+        sending.poison(self._system, target)
+
+    async def stop_and_wait(self, target: PID, timeout: float | None = None) -> None:
+        self._check_other(target)
+        await sending.gone(self._system, target, timeout, poisoned=False)
+
+    async def poison_and_wait(self, target: PID, timeout: float | None = None) -> None:
+        self._check_other(target)
+        await sending.gone(self._system, target, timeout, poisoned=True)
+
+    def _check_other(self, target: PID) -> None:
+        if self._place_of(target) == self._place_of(self.self):
+            raise ConfigError(
+                f"{self.describe()} would wait for its own end, which comes after this turn. Use `context.stop`."
+            )
+
+    def watch(self, target: PID) -> None:
+        if self._status & ENDED:
+            return
+        ext = self._extras()
+        if ext.watching is None:
+            ext.watching = {}
+        ext.watching[self._place_of(target)] = target
+        self._system.registry.resolve(target).post_system(Watch(self.self))
+
+    def unwatch(self, target: PID) -> None:
+        ext = self._ext
+        if ext is not None and ext.watching and ext.watching.pop(self._place_of(target), None) is not None:
+            self._system.registry.resolve(target).post_system(Unwatch(self.self))
+
+    # --- time and state
+
+    def set_receive_timeout(self, seconds: float) -> None:
+        check_positive("receive timeout", seconds)
+        if self._status & ENDED:
+            return
+        self.cancel_receive_timeout()
+        ext = self._extras()
+        ext.receive_timeout_s = seconds
+        ext.influenced_at = self._system.clock.now()
+        ext.receive_timeout_handle = self._system.loop.call_later(seconds, self._receive_timeout_due)
+
+    def cancel_receive_timeout(self) -> None:
+        ext = self._ext
+        if ext is not None and ext.receive_timeout_handle is not None:
+            ext.receive_timeout_handle.cancel()
+            ext.receive_timeout_handle = None
+            ext.receive_timeout_s = 0.0
+
+    @property
+    def timers(self) -> Timers:
+        ext = self._extras()
+        if ext.timers is None:
+            ext.timers = Timers(self)
+            if self._status & ENDED:
+                ext.timers.close()
+        return ext.timers
+
+    @property
+    def cancellation(self) -> asyncio.Event:
+        ext = self._extras()
+        if ext.cancellation is None:
+            ext.cancellation = asyncio.Event()
+            if self._status & ENDED:
+                ext.cancellation.set()
+        return ext.cancellation
+
+    def get(self, key: type[T]) -> T | None:
+        store = self._ext.store if self._ext is not None else None
+        return store.get(key) if store else None
+
+    def set(self, value: object, key: type | None = None) -> None:
+        ext = self._extras()
+        if ext.store is None:
+            ext.store = {}
+        ext.store[key or type(value)] = value
+
+
+def start_actor(call: SpawnCall) -> PID:
+    """The innermost `next` of spawn middleware, and the default spawner: make the cell and start it."""
+    parent = call.parent
+    cell = ActorCell(call.system, call.props, call.id, parent)
+    call.system.registry.add(call.id, cell)
+    if parent is not None:
+        parent.adopt(cell)
+    pid = cell.self
+    cell.start()
+    return pid

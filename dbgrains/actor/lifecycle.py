@@ -1,0 +1,680 @@
+"""An actor's life: start, failure, restart, stop; and those who want to know about it.
+
+Each step is a coroutine that a worker runs as one turn of the cell, so nothing else happens to the actor meanwhile.
+The order is fixed:
+
+    start      producer, Started
+    restart    Restarting, children stop, producer, Started
+    stop       Stopping, waiting messages are refused, children stop, Stopped, then watchers and parent hear of it
+
+A failure suspends the cell (its messages wait) until the supervisor has decided. Errors in Stopping, Stopped and
+Restarting are logged and change nothing: the actor goes anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from dbgrains.actor.can_wait import Handling
+from dbgrains.actor.cell import Cell
+from dbgrains.actor.dead_letter import DeadLetterProcess
+from dbgrains.actor.extras import Extras, Place
+from dbgrains.actor.messages import (
+    RECEIVE_TIMEOUT,
+    RESTARTING,
+    STARTED,
+    Lifecycle,
+    NotInfluenceReceiveTimeout,
+    Stop,
+    Terminated,
+    Unwatch,
+    Watch,
+)
+from dbgrains.actor.messages import (
+    STOPPED as STOPPED_MESSAGE,
+)
+from dbgrains.actor.messages import (
+    STOPPING as STOPPING_MESSAGE,
+)
+from dbgrains.actor.middleware import compose_decorators, compose_receive
+from dbgrains.actor.pid import PID
+from dbgrains.actor.process import Headers, ReplyTo, Sender
+from dbgrains.actor.props import FunctionActor
+from dbgrains.actor.supervisor import DEFAULT_STRATEGY, ChildStats, SupervisorStrategy
+from dbgrains.actor.turn import (
+    ALWAYS_BOX,
+    ASYNC,
+    BUSY,
+    ENDED,
+    MAY_WAIT,
+    PARKED,
+    RUNNING,
+    SCHEDULED,
+    STOPPED,
+    STOPPING,
+    SUSPENDED,
+    SYSTEM,
+    UNSTARTED,
+    actor_failed,
+    is_awaitable,
+    returned_awaitable,
+    step_to_end,
+)
+from dbgrains.actor.workers import Waiting
+from dbgrains.errors import Outcome, RequestCancelledError, RequestError
+
+_log = structlog.get_logger()
+
+_STOP = Stop()
+_TIMER_SLACK_S = 0.002
+"""Event loops count in milliseconds and may call a little early."""
+_SHAPES = {Handling.PLAIN: 0, Handling.ASYNC_CANNOT_WAIT: ASYNC, Handling.MAY_WAIT: MAY_WAIT}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """System message to a parent: `child` failed on `message`."""
+
+    child: LivingCell
+    reason: BaseException
+    message: object
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """System message: replace the actor by a new instance."""
+
+    reason: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """System message: go on as if nothing had happened."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Continuation:
+    """A turn that `reenter_after` asked for."""
+
+    callback: Any
+    done: asyncio.Future[Any]
+    message: object
+    sender: Sender
+    headers: Headers | None
+
+
+class LivingCell(Cell):
+    """A cell with a life. Its own Supervisor for its children."""
+
+    __slots__ = ()
+
+    # --- for subclasses -----------------------------------------------------------------------------------
+
+    def on_cell_stopped(self) -> None:
+        """Called once, after the Stopped turn, before watchers and parent hear of it: take it out of registries."""
+        self._system.registry.remove(self.id)
+
+    def on_failure(self, reason: BaseException, message: object) -> None:
+        """The actor is suspended because it failed on `message` (the STARTED object when it failed to start).
+
+        The default asks the parent's strategy, or the guardian's. An override may `stop_cell()` instead.
+        """
+        parent = self._parent
+        if parent is not None:
+            parent.post_system(Failure(self, reason, message))
+        else:
+            Guardian(self).handle(self, reason, message)
+
+    # --- start --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin: at once when the actor cannot wait, in a worker otherwise. What arrives meanwhile is queued."""
+        system = self._system
+        if self.props.mailbox_always:
+            self._status |= ALWAYS_BOX
+        if self._is_shut():
+            self._park()
+            return
+        if not system.in_turn:
+            system.in_turn = True
+            self._status |= RUNNING
+            try:
+                self._incarnate()
+            except BaseException as error:  # noqa: BLE001 - every way to fail is supervised
+                self._start_failed(error)
+            finally:
+                system.in_turn = False
+                self._status &= ~RUNNING
+            if self._status & SUSPENDED or (not self._status & MAY_WAIT and self._start_inline()):
+                return
+        self._status |= SCHEDULED
+        system.workers.schedule(self)
+
+    def _start_inline(self) -> bool:
+        self._status |= RUNNING
+        self._step(self._begin())
+        self._end()
+        return True
+
+    async def _begin(self) -> None:
+        try:
+            if self._actor is None:
+                self._incarnate()
+            await self._tell(STARTED)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - every way to fail is supervised
+            self._start_failed(error)
+        else:
+            self._status &= ~(UNSTARTED | SUSPENDED)
+
+    def _start_failed(self, error: BaseException) -> None:
+        self._message = STARTED
+        self._failed(error)
+
+    def _incarnate(self) -> None:
+        props = self.props
+        actor = props.produce(self)  # type: ignore[arg-type]
+        handling = props.handling(actor)
+        if props.receive_middleware or props.context_decorators:
+            actor, handling = self._wrap(actor, handling)
+        self._actor = actor
+        self._status = self._status & ~(ASYNC | MAY_WAIT) | _SHAPES[handling]
+
+    def _wrap(self, actor: Any, handling: Handling) -> tuple[Any, Handling]:
+        """Put middleware and decorated context between the cell and its actor."""
+        self._extras().actor = actor
+        receive, handling = compose_receive(self.props.receive_middleware, actor.receive, handling)
+        decorate = compose_decorators(self.props.context_decorators)
+        if decorate is not None:
+            inner, decorated = receive, decorate(self)  # type: ignore[arg-type]
+            receive = lambda _: inner(decorated)  # noqa: E731
+        return FunctionActor(receive), handling
+
+    async def _tell(self, message: Lifecycle) -> None:
+        """Run the turn of one lifecycle message."""
+        system = self._system
+        self._message = message
+        self._sender = None
+        self._headers = None
+        nested, system.in_turn = system.in_turn, not self._status & MAY_WAIT
+        try:
+            result = self._actor.receive(self)
+            if result is not None and self._status & ASYNC:
+                result = step_to_end(result)
+        finally:
+            system.in_turn = nested
+        if result is not None and is_awaitable(result):
+            if not self._status & MAY_WAIT:
+                raise returned_awaitable(self._actor, result)
+            await result
+
+    async def _tell_quietly(self, message: Lifecycle) -> None:
+        """The same for the end of a life: whatever it raises, the actor goes on to its end."""
+        if self._actor is None:
+            return
+        try:
+            await self._tell(message)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a cancellation ends this turn only; the worker retires
+            _log.warning(
+                "actor failed while it was ending", actor=self.describe(), message=repr(message), error=repr(error)
+            )
+            self._pass_on(error)
+
+    # --- failure ------------------------------------------------------------------------------------------
+
+    def _failed(self, error: BaseException) -> RequestError:
+        ext = self._ext
+        if isinstance(error, asyncio.CancelledError) and ext is not None and ext.abort is not None:
+            failed, ext.abort = ext.abort, None
+            return failed
+        message = self._message
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            self._pass_on(error)
+            self.stop_cell()
+        elif self._status & ENDED:
+            _log.warning("actor failed while it was ending", actor=self.describe(), error=repr(error))
+        else:
+            _log.warning(
+                "actor failed", actor=self.describe(), message=type(message).__name__, error=repr(error), exc_info=error
+            )
+            self._status |= SUSPENDED
+            self.on_failure(error, message)
+        return actor_failed(f"{self.describe()}, handling {type(message).__name__},", error)
+
+    def _pass_on(self, error: BaseException) -> None:
+        """An exception that is not the actor's own business (exit, interrupt) ends the program as it would anywhere."""
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            self._system.loop.call_soon(_raise, error)
+        elif not isinstance(error, Exception | asyncio.CancelledError):
+            self._system.loop.call_exception_handler(
+                {"message": f"{self.describe()} raised {type(error).__name__}", "exception": error}
+            )
+
+    def cut_off(self) -> None:
+        """End now, without the turns that belong to a stop: its turn ignores its cancellation, or nobody runs it."""
+        if not self._status & STOPPED:
+            _log.warning("actor was cut off", actor=self.describe())
+            self._finalize()
+
+    def _life_broke(self, error: BaseException) -> None:
+        if not self._status & STOPPED:
+            _log.warning("actor was cut off", actor=self.describe(), error=repr(error))
+            self._finalize()
+
+    def cancel_turn(self, error: RequestError) -> bool:
+        """Cancel the turn that waits now; its requester gets `error`. False when no turn waits.
+
+        The handler sees CancelledError where it waits. The actor is not failed by it, and goes on.
+        """
+        ext = self._extras()
+        if ext.children_gone is not None and not ext.children_gone.done():
+            return False  # it waits for its children, not in a handler
+        ext.abort = error
+        if self._system.workers.cancel_turn(self):
+            return True
+        ext.abort = None
+        return False
+
+    # --- the supervisor of its children -------------------------------------------------------------------
+
+    @property
+    def children(self) -> Sequence[PID]:
+        """The actors that this one spawned and that have not stopped, oldest first."""
+        ext = self._ext
+        return [child.self for child in ext.children.values()] if ext is not None and ext.children else []
+
+    def now(self) -> float:
+        """The system's clock."""
+        return self._system.clock.now()
+
+    @property
+    def random(self) -> random.Random:
+        """The system's random generator."""
+        return self._system.random
+
+    def resume_children(self, *children: PID) -> None:
+        """Let children that failed go on."""
+        for cell in self._cells_of(children):
+            cell.post_system(Resume())
+
+    def restart_children(self, reason: BaseException, *children: PID, after_s: float = 0.0) -> None:
+        """Replace children by new instances, at once or after a pause."""
+        for cell in self._cells_of(children):
+            cell.restart(reason, after_s)
+
+    def stop_children(self, *children: PID) -> None:
+        """Stop children."""
+        for cell in self._cells_of(children):
+            cell.stop_cell()
+
+    def escalate_failure(self, reason: BaseException, message: object) -> None:
+        """Fail oneself with what a child failed with."""
+        self._status |= SUSPENDED
+        self.on_failure(reason, message)
+
+    def _cells_of(self, pids: Sequence[PID]) -> list[LivingCell]:
+        children = self._ext.children if self._ext is not None else None
+        if not children:
+            return []
+        return [children[pid.id] for pid in pids if pid.id in children]
+
+    def _child_failed(self, failure: Failure) -> None:
+        child = failure.child
+        if self._status & ENDED or child._status & ENDED:
+            return
+        strategy: SupervisorStrategy = self.props.supervisor or DEFAULT_STRATEGY
+        actor = self.actor
+        if callable(getattr(actor, "handle_failure", None)):
+            strategy = actor
+        apply_strategy(strategy, self, child, failure.reason, failure.message)
+
+    # --- restart and stop ---------------------------------------------------------------------------------
+
+    def restart(self, reason: BaseException, after_s: float = 0.0) -> None:
+        """Replace the actor by a new instance; messages wait meanwhile."""
+        if after_s <= 0:
+            self.post_system(Restart(reason))
+            return
+        ext = self._extras()
+        if ext.restart_handle is not None:
+            ext.restart_handle.cancel()
+        self._status |= SUSPENDED
+        ext.restart_handle = self._system.loop.call_later(after_s, self.post_system, Restart(reason))
+
+    def stop_cell(self) -> None:
+        """Stop this actor after its current turn, before the messages that still wait."""
+        self.post_system(_STOP)
+
+    async def _restart(self) -> None:
+        if self._status & ENDED:
+            return
+        await self._tell_quietly(RESTARTING)
+        self._end_incarnation()
+        await self._children_stopped()
+        self._actor = None
+        await self._begin()
+
+    def _resume(self) -> None:
+        if self._status & ENDED:
+            return
+        if self._actor is None:  # it never came to life: there is nothing to go on with
+            self.post_system(Restart(RuntimeError("resumed before it was made")))
+            return
+        self._status &= ~(SUSPENDED | UNSTARTED)
+        if self._ext is not None and self._ext.children:
+            for child in self._ext.children.values():
+                if child._status & SUSPENDED:  # it escalated, and the decision was to go on
+                    child.post_system(Resume())
+
+    async def _stop(self) -> None:
+        if self._status & ENDED:
+            return
+        self._status = self._status & ~(SUSPENDED | PARKED | UNSTARTED) | STOPPING
+        if self.gate is not None:
+            self.gate.forget(self)
+        self._end_incarnation()
+        await self._tell_quietly(STOPPING_MESSAGE)
+        self.refuse_queued()
+        await self._children_stopped()
+        await self._tell_quietly(STOPPED_MESSAGE)
+        self._finalize()
+
+    def _finalize(self) -> None:
+        if self._status & STOPPED:
+            return
+        self._end_incarnation()
+        self._status = self._status & ~(SYSTEM | SUSPENDED | PARKED | UNSTARTED) | STOPPING | STOPPED
+        self.refuse_queued()
+        self.box = None
+        try:
+            self.on_cell_stopped()
+        finally:
+            ext = self._ext
+            if ext is not None:
+                watchers, ext.watchers = ext.watchers, None
+                for watcher in (watchers or {}).values():
+                    self._notify(watcher)
+                watching, ext.watching = ext.watching, None
+                for watched in (watching or {}).values():
+                    self._system.registry.resolve(watched).post_system(Unwatch(self.self))
+            if self._parent is not None:
+                self._parent._child_gone(self)
+
+    def _end_incarnation(self) -> None:
+        """This instance is at its end: nothing that it started comes back to it."""
+        ext = self._ext
+        if ext is None:
+            return
+        if ext.cancellation is not None:
+            ext.cancellation.set()
+            ext.cancellation = None
+        for handle in (ext.restart_handle, ext.receive_timeout_handle):
+            if handle is not None:
+                handle.cancel()
+        ext.restart_handle = ext.receive_timeout_handle = None
+        ext.receive_timeout_s = 0.0
+        if ext.timers is not None:
+            ext.timers.close()
+            ext.timers = None
+        reentering, ext.reentering = ext.reentering, None
+        for continuation, owned in (reentering or {}).items():
+            if owned:
+                continuation.done.cancel()
+            self._drop(continuation)
+        if ext.urgent:
+            kept = deque(turn for turn in ext.urgent if not isinstance(turn, Continuation))
+            for turn in ext.urgent:
+                if isinstance(turn, Continuation):
+                    self._drop(turn)
+            ext.urgent = kept
+        ext.store = None
+
+    def _drop(self, continuation: Continuation) -> None:
+        if isinstance(continuation.sender, ReplyTo):
+            continuation.sender.fail(
+                RequestCancelledError(
+                    f"{self.describe()} ended before it had answered {type(continuation.message).__name__}",
+                    outcome=Outcome.MAY_HAVE_RUN,
+                )
+            )
+
+    async def _children_stopped(self) -> None:
+        """Stop all children, youngest first, and wait for the last one."""
+        ext = self._ext
+        if ext is None or not ext.children:
+            return
+        for child in reversed(list(ext.children.values())):
+            child.stop_cell()
+        while ext.children:
+            ext.children_gone = asyncio.get_running_loop().create_future()
+            try:
+                await ext.children_gone
+            finally:
+                ext.children_gone = None
+
+    def adopt(self, child: LivingCell) -> None:
+        """`child` was spawned by this actor."""
+        ext = self._extras()
+        if ext.children is None:
+            ext.children = {}
+        ext.children[child.id] = child
+
+    def _child_gone(self, child: LivingCell) -> None:
+        ext = self._ext
+        if ext is None or ext.children is None:
+            return
+        ext.children.pop(child.id, None)
+        if not ext.children and ext.children_gone is not None and not ext.children_gone.done():
+            ext.children_gone.set_result(None)
+
+    # --- system messages ----------------------------------------------------------------------------------
+
+    def post_system(self, message: object) -> None:
+        if isinstance(message, Watch):
+            self._watched_by(message.watcher)
+        elif isinstance(message, Unwatch):
+            if self._ext is not None and self._ext.watchers:
+                self._ext.watchers.pop(self._place_of(message.watcher), None)
+        elif self._status & STOPPED:
+            pass  # nobody is left to hear it
+        elif isinstance(message, Terminated):
+            if self._ext is not None and self._ext.watching and self._place_of(message.who) in self._ext.watching:
+                self._push_urgent(message)
+        else:
+            ext = self._extras()
+            if ext.system is None:
+                ext.system = deque()
+            ext.system.append(message)
+            self._status |= SYSTEM
+            if not self._status & BUSY:
+                self._status |= SCHEDULED
+                self._system.workers.schedule(self)
+
+    async def _run_system(self) -> None:
+        ext = self._ext
+        assert ext is not None
+        while ext.system:
+            message = ext.system.popleft()
+            if isinstance(message, Stop):
+                await self._stop()
+            elif isinstance(message, Restart):
+                await self._restart()
+            elif isinstance(message, Resume):
+                self._resume()
+            elif isinstance(message, Failure):
+                self._child_failed(message)
+            else:
+                _log.warning("unknown system message", actor=self.describe(), message=type(message).__name__)
+        ext.system = None
+        self._status &= ~SYSTEM
+
+    def _push_urgent(self, turn: object) -> None:
+        ext = self._extras()
+        if ext.urgent is None:
+            ext.urgent = deque()
+        ext.urgent.append(turn)
+        if not self._status & BUSY:
+            self._rest(self._status)
+
+    def _run_urgent(self, turn: object) -> Waiting | None:
+        if isinstance(turn, Continuation):
+            self._message = turn.message
+            self._sender = turn.sender
+            self._headers = turn.headers
+            return self._step_handler(lambda _: turn.callback(turn.done))
+        assert isinstance(turn, Terminated)
+        watching = self._ext.watching if self._ext is not None else None
+        who = watching.pop(self._place_of(turn.who), None) if watching else None
+        if who is None:  # it was unwatched after this had been queued
+            return None
+        self._message = Terminated(who, turn.why)
+        return self._step_handler(self._actor.receive)
+
+    # --- watching -----------------------------------------------------------------------------------------
+
+    def _watched_by(self, watcher: PID) -> None:
+        if self._status & STOPPED:
+            self._notify(watcher)
+            return
+        ext = self._extras()
+        if ext.watchers is None:
+            ext.watchers = {}
+        ext.watchers[self._place_of(watcher)] = watcher
+
+    def _notify(self, watcher: PID) -> None:
+        process = self._system.registry.resolve(watcher)
+        if not isinstance(process, DeadLetterProcess):
+            process.post_system(Terminated(self.self))
+
+    def _place_of(self, pid: PID) -> Place:
+        return ("" if self._system.registry.is_local(pid) else pid.address, pid.id)
+
+    # --- receive timeout ----------------------------------------------------------------------------------
+
+    def _influence(self, message: object) -> None:
+        ext = self._ext
+        if ext is not None and ext.receive_timeout_s and not isinstance(message, NotInfluenceReceiveTimeout):
+            ext.influenced_at = self._system.clock.now()
+
+    def _receive_timeout_due(self) -> None:
+        ext = self._ext
+        assert ext is not None
+        left_s = ext.receive_timeout_s - (self._system.clock.now() - ext.influenced_at)
+        due = left_s <= _TIMER_SLACK_S
+        ext.receive_timeout_handle = self._system.loop.call_later(
+            ext.receive_timeout_s if due else left_s, self._receive_timeout_due
+        )
+        if due and self.is_idle:  # while it is busy it is not idle, whatever the clock says
+            self.post_user(RECEIVE_TIMEOUT)
+
+    # --- common -------------------------------------------------------------------------------------------
+
+    @property
+    def actor(self) -> Any:
+        """The actor itself; None before it was made."""
+        ext = self._ext
+        return ext.actor if ext is not None and ext.actor is not None else self._actor
+
+    @property
+    def self(self) -> PID:
+        """This actor's PID."""
+        pid = self._pid
+        registry = self._system.registry
+        if pid is None or pid.address != registry.address or pid.member_id != registry.member_id:
+            pid = self._pid = self._system.pid_of(self.id)
+        return pid
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the Stopped turn is over."""
+        return bool(self._status & STOPPED)
+
+    @property
+    def is_idle(self) -> bool:
+        """Started, running nothing, with nothing waiting."""
+        return self._status & ~ALWAYS_BOX <= MAY_WAIT
+
+    def _extras(self) -> Extras:
+        ext = self._ext
+        if ext is None:
+            ext = self._ext = Extras()
+        return ext
+
+
+class Guardian:
+    """The supervisor of the actors that have no parent. All with the same strategy are each other's siblings."""
+
+    def __init__(self, cell: LivingCell) -> None:
+        self._system = cell._system
+        self._strategy: SupervisorStrategy = cell.props.guardian or DEFAULT_STRATEGY
+        self._first = cell
+
+    def handle(self, cell: LivingCell, reason: BaseException, message: object) -> None:
+        """`cell` failed."""
+        apply_strategy(self._strategy, self, cell, reason, message)
+
+    def _cells(self) -> list[LivingCell]:
+        own = self._first.props.guardian
+        if own is None:
+            return [self._first]
+        siblings: list[LivingCell] = [cell for cell in self._system.root_cells() if cell.props.guardian is own]
+        return siblings if self._first in siblings else [self._first, *siblings]
+
+    @property
+    def children(self) -> Sequence[PID]:
+        return [cell.self for cell in self._cells()]
+
+    def now(self) -> float:
+        return self._system.clock.now()
+
+    @property
+    def random(self) -> random.Random:
+        return self._system.random
+
+    def resume_children(self, *children: PID) -> None:
+        for cell in self._chosen(children):
+            cell.post_system(Resume())
+
+    def restart_children(self, reason: BaseException, *children: PID, after_s: float = 0.0) -> None:
+        for cell in self._chosen(children):
+            cell.restart(reason, after_s)
+
+    def stop_children(self, *children: PID) -> None:
+        for cell in self._chosen(children):
+            cell.stop_cell()
+
+    def escalate_failure(self, reason: BaseException, message: object) -> None:
+        _log.error("failure escalated beyond the root: the actor is stopped", actor=self._first.describe())
+        self._first.stop_cell()
+
+    def _chosen(self, pids: Sequence[PID]) -> list[LivingCell]:
+        ids = {pid.id for pid in pids}
+        return [cell for cell in self._cells() if cell.id in ids]
+
+
+def apply_strategy(
+    strategy: SupervisorStrategy, supervisor: Any, child: LivingCell, reason: BaseException, message: object
+) -> None:
+    """Let `strategy` decide about `child`; a strategy that raises itself stops it."""
+    ext = child._extras()
+    if ext.stats is None:
+        ext.stats = ChildStats()
+    try:
+        strategy.handle_failure(supervisor, child.self, ext.stats, reason, message)
+    except Exception as error:  # noqa: BLE001 - users' code; without a decision the child would wait for ever
+        _log.error("supervisor strategy failed: the actor is stopped", actor=child.describe(), error=repr(error))
+        child.stop_cell()
+
+
+def _raise(error: BaseException) -> None:
+    raise error

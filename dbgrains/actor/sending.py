@@ -1,0 +1,157 @@
+"""Sending: what an actor's context and the root's context have in common.
+
+A request to an actor of this process that is idle and cannot wait is run right here, in the caller's step. Every
+64th such request lets the event loop breathe first: a loop of requests that never wait would starve everything
+else in the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from dbgrains.actor.cell import Cell
+from dbgrains.actor.envelope import Envelope
+from dbgrains.actor.future import Future
+from dbgrains.actor.messages import POISON_PILL, Stop, Watch
+from dbgrains.actor.pid import PID
+from dbgrains.actor.process import Headers, ReplyTo, Sender
+from dbgrains.actor.turn import NOT_INLINE
+from dbgrains.config import REQUEST_TIMEOUT_S_MAX, check_positive
+
+if TYPE_CHECKING:
+    from dbgrains.actor.props import SenderContext, SenderNext
+    from dbgrains.actor.system import ActorSystem
+
+INLINE_BUDGET: Final = 64
+"""Requests that may run in their callers' steps before one of the callers gives the loop a turn."""
+
+
+def checked_timeout(system: ActorSystem, timeout: float | None) -> float:
+    """`timeout`, or the configured one for None; ConfigError for what is no time."""
+    if timeout is None:
+        return system.config.request_timeout_s
+    if type(timeout) is float and 0.0 < timeout <= REQUEST_TIMEOUT_S_MAX:
+        return timeout
+    return check_positive("timeout", timeout, maximum=REQUEST_TIMEOUT_S_MAX)
+
+
+def deliver(context: SenderContext, target: PID | ReplyTo, envelope: Envelope) -> None:
+    """The innermost `next` of sender middleware: hand the envelope over."""
+    if isinstance(target, ReplyTo):
+        target.reply(envelope.message, envelope.headers)
+    else:
+        context.system.registry.resolve(target).post_user(*envelope)
+
+
+def send(
+    context: SenderContext,
+    chain: SenderNext | None,
+    target: PID | ReplyTo,
+    message: object,
+    sender: Sender,
+    headers: Headers | None,
+    deadline: float | None = None,
+) -> None:
+    """Send, through `chain` if there is one. Never waits."""
+    if chain is not None:
+        chain(context, target, Envelope(message, sender, headers, deadline))
+    elif isinstance(target, ReplyTo):
+        target.reply(message, headers)
+    else:
+        context.system.registry.resolve(target).post_user(message, sender, headers, deadline)
+
+
+async def send_wait(
+    context: SenderContext, target: PID, message: object, sender: Sender, headers: Headers | None, timeout: float | None
+) -> None:
+    """Send, and wait for room if the target's mailbox has the policy to make senders wait."""
+    system = context.system
+    deadline = system.clock.now() + checked_timeout(system, timeout)
+    process = system.registry.resolve(target)
+    if isinstance(process, Cell):
+        await process.post_user_waiting(message, sender, headers, deadline)
+    else:
+        process.post_user(message, sender, headers, deadline)
+
+
+def request_future(
+    context: SenderContext,
+    chain: SenderNext | None,
+    target: PID,
+    message: object,
+    headers: Headers | None,
+    timeout: float | None,
+) -> Future:
+    """Send a request; the answer comes to the future."""
+    system = context.system
+    future = Future(system, target, type(message))
+    future.expire_after(checked_timeout(system, timeout))
+    send(context, chain, target, message, future, headers, future.deadline)
+    return future
+
+
+async def request(
+    context: SenderContext,
+    chain: SenderNext | None,
+    target: PID,
+    message: object,
+    headers: Headers | None,
+    timeout: float | None,
+) -> Any:
+    """Send a request and wait for the answer."""
+    system = context.system
+    timeout = checked_timeout(system, timeout)
+    if chain is not None:
+        return await answer_of(request_future(context, chain, target, message, headers, timeout))
+    process = system.registry.resolve(target)
+    if not isinstance(process, Cell):
+        return await answer_of(request_future(context, None, target, message, headers, timeout))
+    system.inline_left -= 1
+    if system.inline_left <= 0:
+        system.inline_left = INLINE_BUDGET
+        await asyncio.sleep(0)
+    answer = process.call(message, headers)
+    if answer is NOT_INLINE:
+        future = Future(system, target, type(message))
+        future.expire_after(timeout)
+        if process.is_waited_for:
+            await process.post_user_waiting(message, future, headers, future.deadline)
+        else:
+            process.post_user(message, future, headers, future.deadline)
+        return await answer_of(future)
+    if type(answer) is Future:
+        answer.expire_after(timeout)
+        return await answer_of(answer)
+    return answer
+
+
+async def answer_of(future: Future) -> Any:
+    """Await `future`; a caller that is cancelled withdraws its request if it has not started."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+
+
+def stop(system: ActorSystem, target: PID) -> None:
+    """Stop after the current turn."""
+    system.registry.resolve(target).post_system(Stop())
+
+
+def poison(system: ActorSystem, target: PID) -> None:
+    """Stop after everything that is queued already."""
+    system.registry.resolve(target).post_user(POISON_PILL)
+
+
+async def gone(system: ActorSystem, target: PID, timeout: float | None, *, poisoned: bool) -> None:
+    """Stop or poison, and wait until the actor has stopped; RequestTimeoutError when it takes longer."""
+    future = Future(system, target, None)
+    future.expire_after(system.config.stop_timeout_s if timeout is None else checked_timeout(system, timeout))
+    system.registry.resolve(target).post_system(Watch(future.pid()))
+    if poisoned:
+        poison(system, target)
+    else:
+        stop(system, target)
+    await answer_of(future)

@@ -1,0 +1,66 @@
+"""How a system ends: ask, wait, insist, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from dbgrains.actor.context import ActorCell
+from dbgrains.errors import Outcome, RequestCancelledError
+
+if TYPE_CHECKING:
+    from dbgrains.actor.system import ActorSystem
+
+_log = structlog.get_logger()
+
+_POLL_S: Final = 0.005
+_CANCEL_GRACE_S: Final = 0.5
+"""How long cancelled turns may take to end."""
+
+
+async def stop_everything(system: ActorSystem) -> None:
+    """Stop all actors, in order, in time; then the workers, timers, handlers and futures."""
+    system.root.timers.close()
+    for cell in reversed(system.root_cells()):
+        cell.stop_cell()
+    await _all_gone(system, system.config.stop_timeout_s)
+    if cells := _cells(system):
+        _log.warning("actors did not stop in time: cancelling their turns", count=len(cells))
+        await _insist(system)
+    stuck = await system.workers.close(_CANCEL_GRACE_S)
+    if stuck:
+        _log.error("turns ignore their cancellation and are abandoned", count=stuck)
+    for cell in _cells(system):
+        cell.cut_off()
+    system.pending.cancel_all(f"actor system {system.name!r} has stopped")
+    await system.event_stream.close()
+
+
+def _cells(system: ActorSystem) -> list[ActorCell]:
+    return [process for process in system.registry.local_processes() if isinstance(process, ActorCell)]
+
+
+async def _all_gone(system: ActorSystem, timeout_s: float) -> bool:
+    """Wait until no actor is left; whether that came true in time."""
+    deadline = system.loop.time() + timeout_s
+    while _cells(system):
+        if system.loop.time() >= deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+async def _insist(system: ActorSystem) -> None:
+    """Cancel turns that wait, again and again: a stuck handler may be followed by a stuck Stopping."""
+    deadline = system.loop.time() + _CANCEL_GRACE_S
+    error = RequestCancelledError(
+        f"actor system {system.name!r} stopped while the turn ran", outcome=Outcome.MAY_HAVE_RUN
+    )
+    while system.loop.time() < deadline:
+        for cell in system.workers.waiting_cells():
+            if isinstance(cell, ActorCell):
+                cell.cancel_turn(error)
+        if await _all_gone(system, 2 * _POLL_S):
+            return
