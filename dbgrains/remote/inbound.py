@@ -1,0 +1,204 @@
+"""What arrives: messages to their actors, answers to whoever waits for them.
+
+A whole frame is handled in one step. Each message is found its process by the registry, once, and handed over;
+an actor that cannot wait has answered by then. What cannot be decoded or delivered is answered when somebody
+waits for it, and is a dead letter or a line in the log otherwise: nothing vanishes silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from dbgrains.actor.messages import Terminated, Unwatch, Watch
+from dbgrains.actor.pid import PID
+from dbgrains.actor.process import Headers, Process
+from dbgrains.errors import (
+    ActorFailedError,
+    DbgrainsError,
+    MessageError,
+    NotHereError,
+    Outcome,
+    SerializationError,
+    UnreachableError,
+)
+from dbgrains.remote.failure import decode_failure
+from dbgrains.remote.frame import Extras, Received
+from dbgrains.remote.link import Link, LinkReply
+from dbgrains.remote.serializer import Serializers
+from dbgrains.remote.statistics import RemoteStatistics
+
+if TYPE_CHECKING:
+    from dbgrains.actor.system import ActorSystem
+    from dbgrains.remote.watch import RemoteWatches
+
+_NO_EXTRAS: Final[Extras] = (None, None, False)
+
+log = structlog.get_logger()
+
+
+class Inbound:
+    """Delivers what the links of one Remote receive."""
+
+    def __init__(
+        self, system: ActorSystem, serializers: Serializers, statistics: RemoteStatistics, watches: RemoteWatches
+    ) -> None:
+        self.serializers = serializers
+        self.statistics = statistics
+        self.now: Callable[[], float] = system.clock.now
+        self.leaving = False
+        """Nothing new is taken; what runs is answered."""
+        self._system = system
+        self._watches = watches
+
+    @property
+    def address(self) -> str:
+        return self._system.address
+
+    def pid(self, process_id: str) -> PID:
+        """The PID of a process of this system, as others must write it."""
+        return self._system.pid_of(process_id)
+
+    def add_process(self, process: Process) -> str:
+        process_id = self._system.registry.next_id()
+        self._system.registry.add(process_id, process)
+        return process_id
+
+    def remove_process(self, process_id: str) -> None:
+        self._system.registry.remove(process_id)
+
+    def handle(self, link: Link, received: Received) -> None:
+        """Act on one frame. Never raises for reasons of what is in it."""
+        statistics = self.statistics
+        statistics.frames_received += 1
+        if received.replies or received.failures:
+            self._answers(link, received)
+        if received.deliveries:
+            statistics.messages_received += len(received.deliveries)
+            self._deliveries(link, received)
+        for request_id in received.cancels:
+            reply = link.unanswered.get(request_id)
+            if reply is not None:
+                reply.abandon()
+        if received.goodbye is not None:
+            link.goodbye = received.goodbye
+            if link.on_goodbye is not None:
+                link.on_goodbye(received.goodbye)
+            log.debug("peer says goodbye", peer=link.peer.address, member=link.peer.member_id, reason=received.goodbye)
+
+    def _deliveries(self, link: Link, received: Received) -> None:
+        now = self.now()
+        find = self._system.registry.get
+        extras = received.extras
+        for row, (request_id, target, decode, left_ms, payload) in enumerate(received.deliveries):
+            try:
+                message = decode(payload)
+            except Exception as error:  # noqa: BLE001  whatever a decoder raises is about this message only
+                self._undecodable(link, request_id, target, error)
+                continue
+            headers, sender, is_system = extras.get(row, _NO_EXTRAS) if extras else _NO_EXTRAS
+            try:
+                process = find(target)
+                if is_system:
+                    self._system_message(process, target, message)
+                    link.reply(request_id, None, None)
+                elif request_id:
+                    deadline = now + left_ms / 1000 if left_ms else None
+                    reply = LinkReply(link, request_id, deadline)
+                    if process is None:
+                        reply.fail(self._not_here(target))
+                    elif self.leaving:
+                        reply.fail(UnreachableError(f"{self.address} is leaving; nothing was started."))
+                    elif (overload := link.overload()) is not None:
+                        self.statistics.requests_refused += 1
+                        reply.fail(overload)
+                    else:
+                        process.post_user(message, reply, headers, deadline)
+                        if reply.is_open:
+                            link.expect_answer(reply)
+                else:
+                    (process or self._dead_letter(target)).post_user(message, sender, headers)
+            except Exception as error:
+                # A process that raises here breaks its contract. The other messages must not suffer from it.
+                log.exception("delivery failed", target=target, peer=link.peer.address)
+                if request_id:
+                    link.fail(request_id, _failed(target, error))
+
+    def _system_message(self, process: Process | None, target: str, message: object) -> None:
+        watches = self._watches
+        if isinstance(message, Terminated):
+            watched = watches.ended(message.who, target)
+            if watched is None:
+                return  # told before, or no longer wanted
+            message = Terminated(watched, message.why)
+        elif process is not None and isinstance(message, Watch):
+            watches.watched_by(message.watcher, target)
+        elif isinstance(message, Unwatch):
+            watches.unwatched_by(message.watcher, target)
+        (process or self._dead_letter(target)).post_system(message)
+
+    def _dead_letter(self, target: str) -> Process:
+        return self._system.dead_letters.process_for(self._system.pid_of(target))
+
+    def _answers(self, link: Link, received: Received) -> None:
+        statistics = self.statistics
+        statistics.messages_received += len(received.replies) + len(received.failures)
+        outbox = link.outbox
+        if outbox is None:
+            statistics.replies_late += len(received.replies) + len(received.failures)
+            return
+        headers: dict[int, dict[str, str]] = received.reply_headers
+        reply_headers: Headers | None = None
+        for row, (request_id, decode, payload) in enumerate(received.replies):
+            call = outbox.answered(request_id)
+            if call is None:
+                statistics.replies_late += 1
+                continue
+            try:
+                message = decode(payload)
+            except Exception as error:  # noqa: BLE001  whatever a decoder raises is about this message only
+                statistics.messages_undecodable += 1
+                failure = _undecodable(error, f"The answer of {link.peer.address}")
+                failure.outcome = Outcome.RAN
+                call.fail(failure)
+                continue
+            if headers:
+                reply_headers = headers.get(row)
+            call.reply(message, reply_headers)
+        for wire_failure in received.failures:
+            call = outbox.answered(wire_failure.request_id)
+            if call is None:
+                statistics.replies_late += 1
+            else:
+                call.fail(decode_failure(wire_failure))
+
+    def _undecodable(self, link: Link, request_id: int, target: str, error: Exception) -> None:
+        self.statistics.messages_undecodable += 1
+        failure = _undecodable(error, f"A message to {target}")
+        if request_id:
+            link.fail(request_id, failure)
+        else:
+            log.warning(
+                "message cannot be read, dropped", target=target, peer=link.peer.address, error=str(failure)
+            )  # fmt: skip
+
+    def _not_here(self, target: str) -> NotHereError:
+        return NotHereError(f"There is no {target} at {self._system.address} (member {self._system.id}).")
+
+
+def _undecodable(error: Exception, what: str) -> DbgrainsError:
+    if isinstance(error, MessageError):
+        return error
+    if isinstance(error, RecursionError):
+        return SerializationError(f"{what} could not be decoded: it is nested too deeply")
+    return SerializationError(f"{what} could not be decoded: {type(error).__name__}: {error}")
+
+
+def _failed(target: str, error: Exception) -> ActorFailedError:
+    return ActorFailedError(
+        f"{target} did not take the message: {type(error).__name__}: {error}",
+        type_name=type(error).__name__,
+        text=str(error),
+    )

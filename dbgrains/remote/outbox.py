@@ -1,0 +1,331 @@
+"""What waits for one peer, and who waits for its answers.
+
+An outbox outlives the stream: messages queue in it while there is none, in order, and the writer of the stream
+takes as much as fits into a frame. It is bounded by count and bytes; full means that the newest is refused.
+
+A request that was taken by a stream may run; one that still waits certainly has not. Ids only grow and are
+taken in order, so `_taken_id` alone separates the two, and each request ends exactly once: by its answer, its
+deadline, its caller, the end of the stream that took it, or the end of the peer.
+
+Deadlines are swept, not timed: `sweep` looks through the calls only once the earliest deadline has passed. What
+would be over before the next sweep is announced to `on_near_deadline`, for a timer of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from dbgrains.actor.pid import PID
+from dbgrains.actor.process import Headers, ReplyTo
+from dbgrains.errors import (
+    ConnectionLostError,
+    DbgrainsError,
+    MessageError,
+    MessageTooLargeError,
+    Outcome,
+    OverloadedError,
+    RequestTimeoutError,
+    SerializationError,
+)
+from dbgrains.remote.frame import Delivery
+from dbgrains.remote.serializer import Serializers
+
+HEADER_BYTES_MAX: Final = 16 * 1024
+HEADERS_MAX: Final = 64
+
+
+class Outbox:
+    """Deliveries to one peer on one lane."""
+
+    __slots__ = (
+        "_bytes",
+        "_bytes_max",
+        "_calls",
+        "_count_max",
+        "_earliest",
+        "_near",
+        "_next_id",
+        "_on_near_deadline",
+        "_queue",
+        "_serializers",
+        "_taken_id",
+        "_withdrawn",
+        "peer",
+        "wake",
+    )
+
+    def __init__(
+        self,
+        peer: str,
+        serializers: Serializers,
+        *,
+        count_max: int,
+        bytes_max: int,
+        on_near_deadline: Callable[[Outbox, int, float], None],
+    ) -> None:
+        self.peer = peer
+        self.wake: Callable[[], None] = nobody
+        """Called after something was added; set by the stream that empties this."""
+        self._serializers = serializers
+        self._count_max = count_max
+        self._bytes_max = bytes_max
+        self._on_near_deadline = on_near_deadline
+        self._queue: deque[Delivery] = deque()
+        self._bytes = 0
+        self._calls: dict[int, Delivery] = {}
+        self._next_id = 1
+        self._taken_id = 0
+        self._withdrawn = 0
+        self._earliest = math.inf
+        self._near = math.inf
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def calls(self) -> int:
+        """Requests without an answer."""
+        return len(self._calls)
+
+    def request(
+        self, target: str, message: object, call: ReplyTo, deadline: float | None, headers: Headers | None
+    ) -> int:
+        """Queue a request and return its id; 0 when it failed at once, which `call` was told."""
+        try:
+            wire, payload = self._serializers.encode(message)
+            if headers or not target.isascii():
+                check_names(target, headers)
+        except MessageError as error:
+            call.fail(error)
+            return 0
+        size = len(payload)
+        queue = self._queue
+        if len(queue) >= self._count_max or self._bytes + size > self._bytes_max:
+            call.fail(self.full())
+            return 0
+        request_id = self._next_id
+        self._next_id = request_id + 1
+        delivery = (request_id, target, wire, payload, deadline, headers, None, False, call)
+        self._calls[request_id] = delivery
+        queue.append(delivery)
+        self._bytes += size
+        if deadline is not None:
+            if deadline < self._earliest:
+                self._earliest = deadline
+            if deadline < self._near:
+                self._on_near_deadline(self, request_id, deadline)
+        self.wake()
+        return request_id
+
+    def send(self, target: str, message: object, sender: PID | None, headers: Headers | None) -> None:
+        """Queue a message nobody answers. Raises MessageError or OverloadedError."""
+        wire, payload = self._serializers.encode(message)
+        if headers or not target.isascii():
+            check_names(target, headers)
+        if sender is not None:
+            sender = self._serializers.identity.outside(sender)
+            check_names(f"{sender.address}{sender.id}{sender.member_id}", None)
+        if len(self._queue) >= self._count_max or self._bytes + len(payload) > self._bytes_max:
+            raise self.full()
+        self._queue.append((0, target, wire, payload, None, headers, sender, False, None))
+        self._bytes += len(payload)
+        self._next_id += 1  # sends have no id, but count as activity
+        self.wake()
+
+    def send_system(self, target: str, message: object) -> None:
+        """Queue a system message. It is acknowledged, and sent again on the next stream when this one breaks
+        first, so it arrives at least once, or the peer is gone. Raises MessageError or OverloadedError.
+        """
+        wire, payload = self._serializers.encode(message)
+        check_names(target, None)
+        if len(self._queue) >= self._count_max:
+            raise self.full()
+        delivery = (self._next_id, target, wire, payload, None, None, None, True, _ACKNOWLEDGED)
+        self._calls[self._next_id] = delivery
+        self._next_id += 1
+        self._queue.append(delivery)
+        self._bytes += len(payload)
+        self.wake()
+
+    def take(self, count_max: int, bytes_max: int) -> list[Delivery]:
+        """The next frame's worth. From here on its requests may have run."""
+        queue = self._queue
+        if len(queue) <= count_max and self._bytes <= bytes_max:
+            taken = list(queue)
+            queue.clear()
+            self._bytes = 0
+        else:
+            taken = []
+            size = 0
+            while queue and len(taken) < count_max and size < bytes_max:
+                taken.append(queue.popleft())
+                size += len(taken[-1][3])
+            self._bytes -= size
+        if self._withdrawn:
+            kept = [delivery for delivery in taken if not delivery[0] or delivery[0] in self._calls]
+            self._withdrawn -= len(taken) - len(kept)
+            taken = kept
+        for delivery in reversed(taken):
+            if delivery[0]:
+                self._taken_id = delivery[0]
+                break
+        return taken
+
+    def answered(self, request_id: int) -> ReplyTo | None:
+        """Who waits for this request, once; None for a late, second or invented answer."""
+        delivery = self._calls.pop(request_id, None)
+        return None if delivery is None else delivery[8]
+
+    def cancel(self, request_id: int) -> bool:
+        """The caller gave up and wants no answer. True when the peer should be told."""
+        if self._calls.pop(request_id, None) is None:
+            return False
+        if request_id <= self._taken_id:
+            return True
+        self._withdrawn += 1
+        return False
+
+    def sweep(self, now: float, near: float) -> bool:
+        """Fail what is past its deadline. False when nothing is left to be swept.
+
+        Until the next sweep, requests whose deadline is before `near` are announced; so is the first one
+        after nothing was left.
+        """
+        if self._earliest <= now:
+            self._expire_all(now)
+        left = self._earliest < math.inf and bool(self._calls)
+        self._near = near if left else math.inf
+        return left
+
+    def _expire_all(self, now: float) -> None:
+        expired: list[int] = []
+        self._earliest = math.inf
+        for request_id, delivery in self._calls.items():
+            deadline = delivery[4]
+            if deadline is None:
+                continue
+            if deadline <= now:
+                expired.append(request_id)
+            elif deadline < self._earliest:
+                self._earliest = deadline
+        for request_id in expired:
+            self.expire(request_id)
+
+    def expire(self, request_id: int) -> None:
+        """The deadline of this request has passed; harmless when it has ended otherwise."""
+        delivery = self._calls.pop(request_id, None)
+        if delivery is None:
+            return
+        waiting = request_id > self._taken_id
+        self._withdrawn += waiting
+        call = delivery[8]
+        assert call is not None
+        call.fail(
+            RequestTimeoutError(
+                f"No connection to {self.peer} within the deadline; the request to {delivery[1]} never left."
+                if waiting
+                else f"No answer from {delivery[1]} at {self.peer} within the deadline.",
+                outcome=Outcome.NOT_STARTED if waiting else None,
+            )
+        )
+
+    def lose_taken(self, reason: str) -> None:
+        """The stream broke: what it had taken may have run, what still waits has not and stays.
+
+        System messages that were not acknowledged go back to the front: they must arrive, and in order.
+        """
+        taken = [delivery for request_id, delivery in self._calls.items() if request_id <= self._taken_id]
+        again = [delivery for delivery in taken if delivery[7]]
+        if again:
+            again.sort(key=lambda delivery: delivery[0])
+            self._queue.extendleft(reversed(again))
+            self._bytes += sum(len(delivery[3]) for delivery in again)
+        calls = [(self._calls.pop(delivery[0])[8], delivery[1]) for delivery in taken if not delivery[7]]
+        if again:
+            self._taken_id = again[0][0] - 1
+        for call, target in calls:
+            if call is not None:
+                call.fail(
+                    ConnectionLostError(
+                        f"The connection to {self.peer} was lost while {target} had the request: {reason}"
+                    )
+                )
+
+    def fail_waiting(self, error_of: Callable[[str], DbgrainsError]) -> None:
+        """Fail the requests that have not left, each with the error made for its target. Sends stay."""
+        waiting = [
+            delivery for known, delivery in self._calls.items() if known > self._taken_id and not delivery[7]
+        ]  # fmt: skip
+        for delivery in waiting:
+            del self._calls[delivery[0]]
+        self._withdrawn += len(waiting)
+        self._drop_withdrawn()
+        for delivery in waiting:
+            if delivery[8] is not None:
+                delivery[8].fail(error_of(delivery[1]))
+
+    def drain(self) -> list[Delivery]:
+        """Take everything out for good: what is returned were sends that will never leave."""
+        self._drop_withdrawn()
+        left = [delivery for delivery in self._queue if not delivery[7]]
+        self._queue.clear()
+        self._calls.clear()
+        self._bytes = 0
+        return left
+
+    @property
+    def activity(self) -> int:
+        """Grows with everything that is posted."""
+        return self._next_id
+
+    def full(self) -> OverloadedError:
+        return OverloadedError(
+            f"The outbox to {self.peer} is full ({len(self._queue)} messages, {self._bytes} bytes); nothing was sent."
+        )
+
+    def _drop_withdrawn(self) -> None:
+        if self._withdrawn:
+            kept = [delivery for delivery in self._queue if not delivery[0] or delivery[0] in self._calls]
+            self._queue = deque(kept)
+            self._bytes = sum(len(delivery[3]) for delivery in kept)
+            self._withdrawn = 0
+
+
+def check_names(target: str, headers: Headers | None) -> None:
+    """What accompanies a message must be text that UTF-8 can carry, and not too much of it; MessageError otherwise."""
+    try:
+        target.encode()
+        if not headers:
+            return
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items())
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise SerializationError(
+            f"A name or header of a message to {target!a:.200} is no valid text: {error}"
+        ) from None
+    if size > HEADER_BYTES_MAX or len(headers) > HEADERS_MAX:
+        raise MessageTooLargeError(
+            f"The headers of a message to {target!r:.200} are too large: {len(headers)} headers, {size} bytes; "
+            f"at most {HEADERS_MAX} headers and {HEADER_BYTES_MAX} bytes travel."
+        )
+
+
+class _Acknowledged(ReplyTo):
+    """Waits for the acknowledgement of system messages, without interest in it."""
+
+    __slots__ = ()
+
+    def reply(self, message: object, headers: Headers | None = None) -> None:
+        """It arrived."""
+
+    def fail(self, error: DbgrainsError) -> None:
+        """It arrived and could not be used there, or the peer is gone; those who must know learn it otherwise."""
+
+
+_ACKNOWLEDGED: Final = _Acknowledged()
+
+
+def nobody() -> None:
+    """Nobody empties the outbox now; whoever begins to will look into it first."""
