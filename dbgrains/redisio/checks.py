@@ -42,7 +42,7 @@ async def check_server(client: RedisClient, *, allow_eviction: bool) -> None:
 
 async def check_scripts(client: RedisClient, probe: Script, key: str, *, continuity: Continuity) -> None:
     """See what a script can see: a sane clock, and the id that changes when the server restarts."""
-    seconds, replid = await client.run(probe, [key])
+    seconds, replid = await client.run(probe, [key], lease=True)
     where = str(client.target)
     if not _SECONDS_IN_2020 < int(seconds) < _SECONDS_IN_2200:
         raise StorageConfigError(f"redis: the clock of {where} is wrong: {seconds} s since 1970; set it, then start")
@@ -59,7 +59,7 @@ async def check_scripts(client: RedisClient, probe: Script, key: str, *, continu
 
 async def _info(client: RedisClient) -> Mapping[str, Any] | None:
     try:
-        info = await client.command("INFO")
+        info = await client.command("INFO", lease=True)
     except StorageConfigError:  # not permitted, or unknown
         return None
     return info if isinstance(info, Mapping) and "redis_version" in info else None

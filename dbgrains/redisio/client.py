@@ -82,15 +82,15 @@ class RedisClient:
         command = Command((by_hash, script.sha, *rest), (by_text, script.text, *rest), weight=weight)
         return await self._send(command, lease=lease)
 
-    async def command(self, *words: str | bytes | int) -> Any:
+    async def command(self, *words: str | bytes | int, lease: bool = False) -> Any:
         """The reply to a plain command."""
-        return await self._send(Command(words), lease=False)
+        return await self._send(Command(words), lease=lease)
 
     async def first_contact(self) -> None:
         """See that the server answers; a few attempts, because it may be starting as we are."""
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
-                await self._send(Command(("PING",)), lease=True)
+                await self.command("PING", lease=True)
             except StorageUnavailableError as error:
                 if attempt == _START_ATTEMPTS:
                     text = f"{error} (attempt {attempt}/{_START_ATTEMPTS})"

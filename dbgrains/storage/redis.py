@@ -35,12 +35,13 @@ from dbgrains.lookups.identity_storage import (
     SweepCode,
     SweepReply,
 )
+from dbgrains.redisio.acl import grant_hint
 from dbgrains.redisio.checks import Continuity, check_scripts, check_server
 from dbgrains.redisio.client import ClientFactory, RedisClient
 from dbgrains.redisio.script import load_scripts
 from dbgrains.redisio.target import RedisTarget, RedisTls
 from dbgrains.sansio.identity import check_cluster_name
-from dbgrains.storage.redis_keys import ShardKeys, acl_rules, layout_key
+from dbgrains.storage.redis_keys import ShardKeys, layout_key
 
 LAYOUT_VERSION: Final = "1"
 SHARDS_MAX: Final = 4096
@@ -103,7 +104,7 @@ class RedisIdentityStorage:
         self._client = RedisClient(
             self._target,
             timeout_s=operation_timeout_s,
-            needed=f"ACL SETUSER {self._target.username or 'USER'} {acl_rules(cluster)}",
+            needed=grant_hint(cluster, self._target.username),
             connections=self._connections,
             factory=self._factory,
         )

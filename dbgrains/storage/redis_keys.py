@@ -1,23 +1,10 @@
-"""The names of a cluster's keys, and who may touch them; docs/redis-keys.md tells what they hold.
+"""The names of a cluster's keys; docs/redis-keys.md tells what they hold.
 
 All keys of a shard share one hash tag, so that a script touches one slot. What users choose comes after the
 tag and percent-encoded, so that an identity can leave neither its slot nor its cluster.
 """
 
 from __future__ import annotations
-
-from typing import Final
-
-ACL_COMMANDS: Final = (
-    "+eval +evalsha +eval_ro +evalsha_ro +hget +hmget +hgetall +hset +hdel +hincrby +exists +type +del +sadd +srem "
-    "+scard +srandmember +sscan +time +info +ping +hello +auth +select +client|setname +client|setinfo"
-)
-"""What storage and provider run, inside scripts and outside."""
-
-
-def acl_rules(cluster: str) -> str:
-    """Rules of a user that may do what `cluster` needs and nothing else; for ACL SETUSER or an ACL file."""
-    return f"~{{dg:{cluster}:* ~dg:{cluster}:cfg resetchannels -@all {ACL_COMMANDS}"
 
 
 class ShardKeys:
