@@ -311,7 +311,8 @@ class ActorCell(LivingCell):
     async def request_async(
         self, target: PID, message: object, timeout: float | None = None, *, headers: Headers | None = None
     ) -> Any:
-        self.check_gate()
+        if self.gate is not None:
+            self.check_gate()
         return await sending.request(self, self._sender_chain(), target, message, headers, timeout)
 
     def _sender_chain(self) -> SenderNext | None:
@@ -420,9 +421,12 @@ class ActorCell(LivingCell):
 
 def start_actor(call: SpawnCall) -> PID:
     """The innermost `next` of spawn middleware, and the default spawner: make the cell and start it."""
-    parent = call.parent
-    cell = ActorCell(call.system, call.props, call.id, parent)
-    call.system.registry.add(call.id, cell)
+    return start_cell(ActorCell(call.system, call.props, call.id, call.parent), call.parent)
+
+
+def start_cell(cell: ActorCell, parent: ActorCell | None) -> PID:
+    """Make a new cell reachable, a child of `parent` if there is one, and start it."""
+    cell.system.registry.add(cell.id, cell)
     if parent is not None:
         parent.adopt(cell)
     pid = cell.self
