@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 
 from dbgrains.errors import OverloadedError, StorageError, StorageUnavailableError
-from dbgrains.lookups.background import Background
+from dbgrains.lookups.background import Background, as_text
 
 log = structlog.get_logger()
 
@@ -90,8 +90,8 @@ class Bulk(Generic[Wish, Answer]):
                 raise RuntimeError(f"{self._what}: {len(answers)} answers to {len(batch)} wishes")
         except StorageError as error:
             self._fail(batch, error)
-        except Exception as error:
-            log.exception("storage call failed in an unexpected way", call=self._what)
+        except Exception as error:  # noqa: BLE001 - logged, and nobody may wait for ever because of a defect
+            log.error("storage call failed in an unexpected way", call=self._what, traceback=as_text(error))
             self._fail(batch, StorageUnavailableError(f"{self._what}: {type(error).__name__}: {error}"))
         else:
             for wish, answer in zip(batch, answers, strict=True):

@@ -14,6 +14,7 @@ import structlog
 
 from dbgrains.cluster.interfaces import ClusterServices
 from dbgrains.errors import HandshakeError, StorageError, StorageUnavailableError
+from dbgrains.lookups.background import as_text
 from dbgrains.lookups.identity_storage import IdentityStorage
 from dbgrains.lookups.shard import Shard
 from dbgrains.sansio import lease as decide
@@ -74,10 +75,10 @@ class LeaseLoop:
         while await self._is_due():
             try:
                 answered = await self._renew()
-            except Exception:  # noqa: BLE001 - logged below
+            except Exception as error:  # noqa: BLE001 - logged below
                 # A defect, here or in the storage. The lease must go on being tried: without this loop the
                 # member would stay suspended for ever.
-                self._log.exception("renewal failed in an unexpected way")
+                self._log.error("renewal failed in an unexpected way", traceback=as_text(error))
                 shard.change(decide.failed(shard.lease))
                 answered = False
             shard.end_round(answered)

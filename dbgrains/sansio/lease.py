@@ -173,8 +173,9 @@ def renewed(
         return Step(renewal)
     # The moment that counts is before the gates move: since `valid_until` passed nothing has acted, and the
     # database may have given our records away at any time after that.
-    has_lapsed = reply.code is LeaseCode.REVIVED or now >= lease.valid_until
+    # A row that had run out says so only within one history: in another it may just be an older picture of it.
     has_broken = reply.generation != lease.generation
+    has_lapsed = now >= lease.valid_until or (reply.code is LeaseCode.REVIVED and not has_broken)
     if has_lapsed and has_broken:
         reason = "the lease had lapsed when the database's history broke"
         return Step(_next_era(renewal, _forfeit_all(lease, now, reason), reconciling=True), (DropHeld(reason),))

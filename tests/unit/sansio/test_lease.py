@@ -166,6 +166,12 @@ def test_r4_after_a_break_everything_goes_on_until_a_margin_before_the_shard_ope
     assert step.lease.reconciling
 
 
+def test_r4_a_row_that_had_run_out_in_an_older_picture_does_not_count_as_a_lapse():
+    step = renewed(joined(100.0), 100.75, reply(100.75, LeaseCode.REVIVED, generation=2, open_in=8.0), 100.8, CONFIG)
+
+    assert isinstance(step.actions[0], Restore)
+
+
 def test_r4_renewals_do_not_carry_an_unconfirmed_grain_past_its_time():
     lease = renewed(
         joined(100.0), 100.75, reply(100.75, LeaseCode.REGEN, generation=2, open_in=8.0), 100.8, CONFIG
