@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dbgrains.actor.pid import PID
-from dbgrains.actor.process import Headers, ReplyTo
+from dbgrains.actor.process import Headers
 from dbgrains.config import RemoteConfig
 from dbgrains.errors import ConnectionLostError, DbgrainsError, NotHereError, RequestError, UnreachableError
 from dbgrains.remote.handshake import HandshakeRefusedError, Hello, Lane, greet
@@ -76,15 +76,6 @@ class Endpoint:
         self._around = around
         self._ended = False
 
-    def request(
-        self, target: str, message: object, call: ReplyTo, deadline: float | None, headers: Headers | None
-    ) -> int:
-        """Post a request; `call` is told its end exactly once. Returns its id, 0 if it failed at once."""
-        if self.down is None:
-            return self.outbox.request(target, message, call, deadline, headers)
-        call.fail(self._unreachable(target))
-        return 0
-
     def send(self, target: str, message: object, sender: PID | None, headers: Headers | None) -> None:
         """Post a message nobody answers. Raises MessageError, OverloadedError."""
         self.outbox.send(target, message, sender, headers)
@@ -107,7 +98,7 @@ class Endpoint:
         if self.link is not None:
             self.link.close(reason)
         self.outbox.lose_taken(reason)
-        self.outbox.fail_waiting(error_of or self._unreachable)
+        self.outbox.fail_waiting(error_of or self.unreachable)
         dead_letters = self._around.system.dead_letters
         for delivery in self.outbox.drain():
             # What is left are bytes; whoever looks at dead letters wants to know what it was and to whom.
@@ -135,9 +126,10 @@ class Endpoint:
     def _leaving(self, reason: str) -> None:
         """The peer said goodbye: it answers what it has, and takes nothing new."""
         self.down = f"it is leaving ({reason})"
-        self.outbox.fail_waiting(self._unreachable)
+        self.outbox.fail_waiting(self.unreachable)
 
-    def _unreachable(self, target: str) -> RequestError:
+    def unreachable(self, target: str) -> RequestError:
+        """The error for a request that certainly did not leave."""
         return UnreachableError(
             f"{self.outbox.peer} cannot be reached: {self.down}. The request to {target} never left."
         )
@@ -190,7 +182,7 @@ class DialingEndpoint(Endpoint):
                 return str(error), error.is_final
             except (UnreachableError, ConnectionLostError) as error:
                 self.down = str(error)
-                self.outbox.fail_waiting(self._unreachable)
+                self.outbox.fail_waiting(self.unreachable)
                 silent_s = around.system.clock.now() - down_since
                 if attempt == 1:
                     await self._explain()
@@ -257,7 +249,7 @@ class ClientEndpoint(Endpoint):
         if link.goodbye is not None:
             self._give_up(f"it left: {link.goodbye}")
         else:
-            self.outbox.fail_waiting(self._unreachable)
+            self.outbox.fail_waiting(self.unreachable)
             self._timer = asyncio.get_running_loop().call_later(
                 self._around.config.unreachable_after_s, self._give_up, "the client did not come back"
             )

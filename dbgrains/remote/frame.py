@@ -11,8 +11,9 @@ Nothing here waits or knows what an envelope is for: `outbox` gathers them, `inb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 
@@ -26,6 +27,21 @@ NAMES_MAX: Final = 65_536
 NAME_BYTES_MAX: Final = 8 * 1024 * 1024
 TYPES_MAX: Final = 4_096
 """A table that would grow beyond this begins afresh."""
+
+NAMES: Final = 1
+TYPES: Final = 2
+DELIVERIES: Final = 4
+EXTRAS: Final = 8
+REPLIES: Final = 16
+REPLY_HEADERS: Final = 32
+FAILURES: Final = 64
+CANCELS: Final = 128
+GOODBYE: Final = 256
+ONE_DELIVERY: Final = 512
+ONE_REPLY: Final = 1024
+"""The parts that a frame may have. Looking at a field that is not there costs more than reading one that is."""
+
+_MS_MAX: Final = 2**32 - 1
 
 Delivery: TypeAlias = tuple[int, str, WireType, bytes, float | None, Headers | None, PID | None, bool, ReplyTo | None]
 """request id (0: a send), target, type, payload, deadline, headers, sender, is a system message, who waits for it.
@@ -43,6 +59,8 @@ Extras: TypeAlias = tuple[dict[str, str] | None, PID | None, bool]
 class MalformedFrameError(ValueError):
     """The bytes are no frame, or one that contradicts itself or the tables. Nothing of it was used."""
 
+
+_NOTHING: Final[Mapping[int, Any]] = MappingProxyType({})
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -80,48 +98,92 @@ class FrameEncoder:
         replies: Sequence[Reply] = (),
         failures: Sequence[Failure] = (),
         cancels: Sequence[int] = (),
+        goodbye: str | None = None,
     ) -> bytes:
         """The bytes of one frame. Frames must be sent in the order in which they were encoded."""
         names, types = self._names, self._types
+        if len(deliveries) + len(replies) == 1 and not (failures or cancels or goodbye is not None):
+            one = self._one_delivery(deliveries[0], now) if deliveries else self._one_reply(replies[0])
+            if one is not None:
+                return one
         if len(names) + 4 * len(deliveries) > self._names_max or self._name_bytes > NAME_BYTES_MAX:
             names.clear()
             self._name_bytes = 0
         if len(types) + len(deliveries) + len(replies) > TYPES_MAX:
             types.clear()
-        frame = Frame(names_start=len(names), types_start=len(types), failures=failures, cancels=cancels)
+        frame = Frame()
+        parts = 0
         if deliveries:
+            parts |= DELIVERIES
             ids, targets, wire_types, payloads, deadlines, headers, senders, system, _ = zip(*deliveries, strict=True)
             frame.request_ids.extend(ids)
             frame.targets.extend(map(names.__getitem__, targets))
             frame.types.extend(map(types.__getitem__, wire_types))
             frame.payloads.extend(payloads)
             if any(deadlines):
-                frame.deadlines_ms.extend([0 if end is None else _left_ms(end - now) for end in deadlines])
-            if any(system):
+                frame.deadlines_ms.extend(_left_ms(deadlines, now))
+            if any(system) or any(senders) or any(headers):
+                parts |= EXTRAS
                 frame.system_rows.extend(row for row, is_system in enumerate(system) if is_system)
-            if any(senders):
                 self._add_senders(frame, senders)
-            if any(headers):
                 frame.header_rows.extend(row for row, pairs in enumerate(headers) for _ in pairs or ())
                 frame.header_keys.extend(key for pairs in headers for key in pairs or ())
                 frame.header_values.extend(value for pairs in headers for value in (pairs or {}).values())
         if replies:
+            parts |= REPLIES
             ids, wire_types, payloads, headers = zip(*replies, strict=True)
             frame.reply_ids.extend(ids)
             frame.reply_types.extend(map(types.__getitem__, wire_types))
             frame.reply_payloads.extend(payloads)
             if any(headers):
+                parts |= REPLY_HEADERS
                 frame.reply_header_rows.extend(row for row, pairs in enumerate(headers) for _ in pairs or ())
                 frame.reply_header_keys.extend(key for pairs in headers for key in pairs or ())
                 frame.reply_header_values.extend(value for pairs in headers for value in (pairs or {}).values())
+        if failures:
+            parts |= FAILURES
+            frame.failures.extend(failures)
+        if cancels:
+            parts |= CANCELS
+            frame.cancels.extend(cancels)
+        if goodbye is not None:
+            parts |= GOODBYE
+            frame.goodbye.reason = goodbye
         if names.fresh:
+            parts |= NAMES
+            frame.names_start = len(names) - len(names.fresh)
             frame.names.extend(names.fresh)
             self._name_bytes += sum(map(len, names.fresh))
             names.fresh.clear()
         if types.fresh:
+            parts |= TYPES
+            frame.types_start = len(types) - len(types.fresh)
             frame.new_types.extend([TypeName(serializer=number, name=name) for number, name in types.fresh])
             types.fresh.clear()
+        frame.parts = parts
         return frame.SerializeToString()
+
+    def _one_delivery(self, delivery: Delivery, now: float) -> bytes | None:
+        request_id, target, wire, payload, deadline, headers, sender, system, _ = delivery
+        target_number = self._names.get(target)
+        type_number = self._types.get(wire)
+        if target_number is None or type_number is None or headers or sender or system:
+            return None
+        return Frame(
+            parts=ONE_DELIVERY,
+            one_id=request_id,
+            one_target=target_number,
+            one_type=type_number,
+            one_deadline_ms=0 if deadline is None else _left_ms((deadline,), now)[0],
+            one_payload=payload,
+        ).SerializeToString()
+
+    def _one_reply(self, reply: Reply) -> bytes | None:
+        request_id, wire, payload, headers = reply
+        type_number = self._types.get(wire)
+        if type_number is None or headers:
+            return None
+        return Frame(parts=ONE_REPLY, one_id=request_id, one_type=type_number, one_payload=payload).SerializeToString()
 
     def _add_senders(self, frame: Frame, senders: Sequence[PID | None]) -> None:
         number_of = self._names.__getitem__
@@ -133,9 +195,12 @@ class FrameEncoder:
                 frame.sender_members.append(number_of(sender.member_id))
 
 
-def _left_ms(left_s: float) -> int:
-    """Rounded up, and never 0: that would mean no deadline."""
-    return min(int(left_s * 1000) + 1, 2**32 - 1) if left_s > 0 else 1
+def _left_ms(deadlines: Sequence[float | None], now: float) -> list[int]:
+    """Time left in ms, rounded up; 0 means no deadline, so one that has passed is 1."""
+    left = [0 if end is None else int((end - now) * 1000.0) + 1 for end in deadlines]
+    if min(left) < 0 or max(left) > _MS_MAX:
+        left = [0 if end is None else min(max(1, ms), _MS_MAX) for ms, end in zip(left, deadlines, strict=True)]
+    return left
 
 
 class Received:
@@ -144,12 +209,12 @@ class Received:
     __slots__ = ("cancels", "deliveries", "extras", "failures", "goodbye", "replies", "reply_headers")
 
     def __init__(self) -> None:
-        self.deliveries: list[tuple[int, str, Decode, int, bytes]] = []
+        self.deliveries: Sequence[tuple[int, str, Decode, int, bytes]] = ()
         """request id, target, decoder, time left in ms (0: no deadline), payload."""
-        self.extras: dict[int, Extras] = {}
+        self.extras: Mapping[int, Extras] = _NOTHING
         """Row of a delivery -> what only some have."""
-        self.replies: list[tuple[int, Decode, bytes]] = []
-        self.reply_headers: dict[int, dict[str, str]] = {}
+        self.replies: Sequence[tuple[int, Decode, bytes]] = ()
+        self.reply_headers: Mapping[int, dict[str, str]] = _NOTHING
         self.failures: Sequence[Failure] = ()
         self.cancels: Sequence[int] = ()
         self.goodbye: str | None = None
@@ -173,14 +238,15 @@ class FrameDecoder:
             frame = Frame.FromString(data)
         except DecodeError as error:
             raise MalformedFrameError(f"{len(data)} bytes are no frame: {error}") from None
-        self._learn(frame)
+        parts = frame.parts
         received = Received()
-        received.failures = frame.failures
-        received.cancels = frame.cancels
-        if frame.HasField("goodbye"):
-            received.goodbye = frame.goodbye.reason
-        payloads = frame.payloads[:]
-        if payloads:
+        if parts & (ONE_DELIVERY | ONE_REPLY):
+            self._one(frame, parts, received)
+            return received
+        if parts & (NAMES | TYPES):
+            self._learn(frame, parts)
+        if parts & DELIVERIES:
+            payloads = frame.payloads[:]
             count = len(payloads)
             received.deliveries = list(
                 zip(
@@ -192,12 +258,10 @@ class FrameDecoder:
                     strict=True,
                 )
             )
-            if frame.system_rows or frame.sender_rows or frame.header_rows:
+            if parts & EXTRAS:
                 received.extras = self._extras(frame, count)
-        elif frame.request_ids or frame.targets or frame.types or frame.deadlines_ms:
-            raise MalformedFrameError("deliveries without payloads")
-        reply_ids = frame.reply_ids[:]
-        if reply_ids:
+        if parts & REPLIES:
+            reply_ids = frame.reply_ids[:]
             count = len(reply_ids)
             received.replies = list(
                 zip(
@@ -209,15 +273,35 @@ class FrameDecoder:
                     strict=True,
                 )
             )
-            if frame.reply_header_rows:
+            if parts & REPLY_HEADERS:
                 received.reply_headers = _headers(
                     frame.reply_header_rows[:], frame.reply_header_keys[:], frame.reply_header_values[:], count
                 )
+        if parts & FAILURES:
+            received.failures = frame.failures
+        if parts & CANCELS:
+            received.cancels = frame.cancels
+        if parts & GOODBYE:
+            received.goodbye = frame.goodbye.reason
         return received
 
-    def _learn(self, frame: Frame) -> None:
+    def _one(self, frame: Frame, parts: int, received: Received) -> None:
+        try:
+            decode = self._types[frame.one_type]
+            if parts & ONE_REPLY:
+                received.replies = ((frame.one_id, decode, frame.one_payload),)
+            else:
+                target = self._names[frame.one_target]
+                received.deliveries = ((frame.one_id, target, decode, frame.one_deadline_ms, frame.one_payload),)
+        except IndexError:
+            raise MalformedFrameError(
+                f"refers to type {frame.one_type} and name {frame.one_target}, there are {len(self._types)} and "
+                f"{len(self._names)}"
+            ) from None
+
+    def _learn(self, frame: Frame, parts: int) -> None:
         """Extend the tables, or begin them afresh; anything else means that a frame was lost before this one."""
-        if frame.names:
+        if parts & NAMES:
             if frame.names_start != len(self._names):
                 if frame.names_start != 0:
                     raise MalformedFrameError(f"names begin at {frame.names_start}, {len(self._names)} are known")
@@ -228,7 +312,7 @@ class FrameDecoder:
             self._names.extend(fresh)
             if len(self._names) > self._names_max or self._name_bytes > 4 * NAME_BYTES_MAX:
                 raise MalformedFrameError(f"{len(self._names)} names, {self._name_bytes} characters: too many")
-        if frame.new_types:
+        if parts & TYPES:
             if frame.types_start != len(self._types):
                 if frame.types_start != 0:
                     raise MalformedFrameError(f"types begin at {frame.types_start}, {len(self._types)} are known")

@@ -92,6 +92,7 @@ class Inbound:
         now = self.now()
         find = self._system.registry.get
         extras = received.extras
+        overload = link.overload()
         for row, (request_id, target, decode, left_ms, payload) in enumerate(received.deliveries):
             try:
                 message = decode(payload)
@@ -111,12 +112,12 @@ class Inbound:
                         reply.fail(self._not_here(target))
                     elif self.leaving:
                         reply.fail(UnreachableError(f"{self.address} is leaving; nothing was started."))
-                    elif (overload := link.overload()) is not None:
+                    elif overload is not None:
                         self.statistics.requests_refused += 1
                         reply.fail(overload)
                     else:
                         process.post_user(message, reply, headers, deadline)
-                        if reply.is_open:
+                        if not reply.abandoned:
                             link.expect_answer(reply)
                 else:
                     (process or self._dead_letter(target)).post_user(message, sender, headers)
@@ -149,7 +150,7 @@ class Inbound:
         if outbox is None:
             statistics.replies_late += len(received.replies) + len(received.failures)
             return
-        headers: dict[int, dict[str, str]] = received.reply_headers
+        headers = received.reply_headers
         reply_headers: Headers | None = None
         for row, (request_id, decode, payload) in enumerate(received.replies):
             call = outbox.answered(request_id)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from dbgrains.actor.dead_letter import DeadLetterResponse
-from dbgrains.actor.pid import PID
+from dbgrains.actor.pid import LOCAL_ADDRESS, PID
 from dbgrains.actor.process import Headers, Process, ReplyTo
 from dbgrains.config import RemoteConfig
 from dbgrains.errors import (
@@ -35,7 +35,7 @@ from dbgrains.remote.frame import FrameDecoder, FrameEncoder, MalformedFrameErro
 from dbgrains.remote.handshake import Hello
 from dbgrains.remote.outbox import Outbox, check_names, nobody
 from dbgrains.remote.transport import Connection
-from dbgrains.wire.remote_pb2 import Failure, Frame, Goodbye
+from dbgrains.wire.remote_pb2 import Failure
 
 if TYPE_CHECKING:
     from dbgrains.remote.inbound import Inbound
@@ -45,6 +45,9 @@ MALFORMED_FRAMES_MAX: Final = 20
 
 CANCELS_MAX: Final = 10_000
 """Cancels that wait to be written; more are not worth telling."""
+
+NOBODY: Final = PID(LOCAL_ADDRESS, "$nobody")
+"""Stands for a waiting side that does not wait any more; whatever is sent there is a dead letter."""
 
 _FORGET_INTERVAL_S: Final = 1.0
 
@@ -59,6 +62,7 @@ class Link:
         "_closing",
         "_config",
         "_connection",
+        "_encode",
         "_failures",
         "_forget_timer",
         "_goodbye",
@@ -67,6 +71,7 @@ class Link:
         "_reader",
         "_replies",
         "_reply_bytes",
+        "_stand_ins",
         "_waiter",
         "_writer",
         "_writing",
@@ -92,8 +97,10 @@ class Link:
         self._connection = connection
         self._config = config
         self._inbound = inbound
+        self._encode = inbound.serializers.encode
         self._replies: deque[Reply] = deque()
         self._reply_bytes = 0
+        self._stand_ins: dict[int, str] = {}
         self._failures: list[Failure] = []
         self._cancels: list[int] = []
         self._goodbye: str | None = None
@@ -162,7 +169,7 @@ class Link:
     def reply(self, request_id: int, message: object, headers: Headers | None) -> None:
         """Write the answer to a request of the peer."""
         try:
-            wire, payload = self._inbound.serializers.encode(message)
+            wire, payload = self._encode(message)
             if headers:
                 check_names("", headers)
         except MessageError as error:
@@ -172,7 +179,8 @@ class Link:
             return
         self._replies.append((request_id, wire, payload, headers))
         self._reply_bytes += len(payload)
-        self.wake()
+        if self._waiter is not None:
+            self.wake()
 
     def fail(self, request_id: int, error: DbgrainsError) -> None:
         """Write the failure of a request of the peer."""
@@ -205,6 +213,22 @@ class Link:
         self.unanswered[reply.request_id] = reply
         if self._forget_timer is None:
             self._forget_later()
+
+    def stand_in(self, reply: LinkReply) -> PID:
+        """The PID of a process that answers for `reply`, while it can still be answered."""
+        process_id = self._stand_ins.get(reply.request_id)
+        if process_id is None:
+            process_id = self._stand_ins[reply.request_id] = self._inbound.add_process(_Answering(reply))
+            self.expect_answer(reply)
+        return self._inbound.pid(process_id)
+
+    def forget(self, request_id: int) -> None:
+        """A request has its answer, or needs none any more."""
+        self.unanswered.pop(request_id, None)
+        if self._stand_ins:
+            process_id = self._stand_ins.pop(request_id, None)
+            if process_id is not None:
+                self._inbound.remove_process(process_id)
 
     def _forget_later(self) -> None:
         self._forget_timer = asyncio.get_running_loop().call_later(_FORGET_INTERVAL_S, self._forget_expired)
@@ -267,19 +291,18 @@ class Link:
     def _next_frame(self, encoder: FrameEncoder) -> bytes:
         statistics = self._inbound.statistics
         statistics.frames_sent += 1
-        if self._goodbye is not None:
-            reason, self._goodbye = self._goodbye, None
-            return Frame(goodbye=Goodbye(reason=reason)).SerializeToString()
+        goodbye, self._goodbye = self._goodbye, None
         count_max, bytes_max = self._config.frame_count_max, self._config.frame_bytes_max
         replies = self._take_replies(count_max, bytes_max)
         failures = self._failures[:count_max]
         del self._failures[:count_max]
-        cancels = self._cancels[:count_max]
-        del self._cancels[:count_max]
+        cancels = self._cancels
+        if cancels:
+            self._cancels = []
         outbox = self.outbox
         deliveries = outbox.take(count_max, bytes_max) if outbox is not None else ()
         statistics.messages_sent += len(deliveries) + len(replies) + len(failures)
-        return encoder.encode(deliveries, self._inbound.now(), replies, failures, cancels)
+        return encoder.encode(deliveries, self._inbound.now(), replies, failures, cancels, goodbye)
 
     def _take_replies(self, count_max: int, bytes_max: int) -> Sequence[Reply]:
         replies = self._replies
@@ -303,54 +326,43 @@ class Link:
 class LinkReply(ReplyTo):
     """The waiting side of a request that came in over a stream: the answer goes back the way it came."""
 
-    __slots__ = ("_link", "_open", "_process_id", "deadline", "request_id")
+    __slots__ = ("_link", "deadline", "request_id")
 
     def __init__(self, link: Link, request_id: int, deadline: float | None) -> None:
+        self._link: Link | None = link
         self.request_id = request_id
         self.deadline = deadline
-        self._link = link
-        self._open = True
-        self._process_id = ""
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
-        if self._open:
-            self._end()
-            self._link.reply(self.request_id, message, headers)
+        link = self._link
+        if link is not None:
+            self._link = None
+            if link.unanswered:
+                link.forget(self.request_id)
+            link.reply(self.request_id, message, headers)
 
     def fail(self, error: DbgrainsError) -> None:
-        if self._open:
-            self._end()
-            self._link.fail(self.request_id, error)
+        link = self._link
+        if link is not None:
+            self.abandon()
+            link.fail(self.request_id, error)
 
     def pid(self) -> PID:
         """A PID in this process that passes the first message it gets on as the answer."""
-        if not self._process_id and self._open:
-            self._process_id = self._link._inbound.add_process(_Answering(self))
-        return self._link._inbound.pid(self._process_id)
+        return self._link.stand_in(self) if self._link is not None else NOBODY
 
     @property
     def abandoned(self) -> bool:
-        return not self._open
-
-    @property
-    def is_open(self) -> bool:
-        return self._open
+        return self._link is None
 
     def abandon(self) -> None:
         """Nobody waits any more."""
-        if self._open:
-            self._end()
-
-    def _end(self) -> None:
-        self._open = False
-        link = self._link
-        if link.unanswered:
-            link.unanswered.pop(self.request_id, None)
-        if self._process_id:
-            link._inbound.remove_process(self._process_id)
+        link, self._link = self._link, None
+        if link is not None:
+            link.forget(self.request_id)
 
     def __repr__(self) -> str:
-        return f"LinkReply({self.request_id} of {self._link!r})"
+        return f"LinkReply({self.request_id}, {self._link!r})"
 
 
 class _Answering(Process):

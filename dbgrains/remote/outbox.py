@@ -46,11 +46,12 @@ class Outbox:
         "_calls",
         "_count_max",
         "_earliest",
+        "_encode",
+        "_identity",
         "_near",
         "_next_id",
         "_on_near_deadline",
         "_queue",
-        "_serializers",
         "_taken_id",
         "_withdrawn",
         "peer",
@@ -69,7 +70,8 @@ class Outbox:
         self.peer = peer
         self.wake: Callable[[], None] = nobody
         """Called after something was added; set by the stream that empties this."""
-        self._serializers = serializers
+        self._encode = serializers.encode
+        self._identity = serializers.identity
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._on_near_deadline = on_near_deadline
@@ -95,7 +97,7 @@ class Outbox:
     ) -> int:
         """Queue a request and return its id; 0 when it failed at once, which `call` was told."""
         try:
-            wire, payload = self._serializers.encode(message)
+            wire, payload = self._encode(message)
             if headers or not target.isascii():
                 check_names(target, headers)
         except MessageError as error:
@@ -122,11 +124,11 @@ class Outbox:
 
     def send(self, target: str, message: object, sender: PID | None, headers: Headers | None) -> None:
         """Queue a message nobody answers. Raises MessageError or OverloadedError."""
-        wire, payload = self._serializers.encode(message)
+        wire, payload = self._encode(message)
         if headers or not target.isascii():
             check_names(target, headers)
         if sender is not None:
-            sender = self._serializers.identity.outside(sender)
+            sender = self._identity.outside(sender)
             check_names(f"{sender.address}{sender.id}{sender.member_id}", None)
         if len(self._queue) >= self._count_max or self._bytes + len(payload) > self._bytes_max:
             raise self.full()
@@ -139,7 +141,7 @@ class Outbox:
         """Queue a system message. It is acknowledged, and sent again on the next stream when this one breaks
         first, so it arrives at least once, or the peer is gone. Raises MessageError or OverloadedError.
         """
-        wire, payload = self._serializers.encode(message)
+        wire, payload = self._encode(message)
         check_names(target, None)
         if len(self._queue) >= self._count_max:
             raise self.full()

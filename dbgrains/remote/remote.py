@@ -182,15 +182,17 @@ class Remote:
 
         Returns the request's id for `cancel_request`, 0 when it has failed already.
         """
-        endpoints = self._data if lane is Lane.DATA else self._endpoints.system
-        endpoint = endpoints.get((address, member_id))
+        endpoint = self._data.get((address, member_id)) if lane is Lane.DATA else None
         if endpoint is None:
             try:
                 endpoint = self._endpoints.find(address, member_id, lane)
             except RequestError as error:
                 call.fail(error)
                 return 0
-        return endpoint.request(target, message, call, deadline, headers)
+        if endpoint.down is None:
+            return endpoint.outbox.request(target, message, call, deadline, headers)
+        call.fail(endpoint.unreachable(target))
+        return 0
 
     def cancel_request(self, address: str, member_id: str, request_id: int, lane: Lane = Lane.DATA) -> None:
         """The caller of a request gave up: nobody is told its end, and what has not started need not start."""

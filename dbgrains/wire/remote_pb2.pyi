@@ -14,10 +14,10 @@ DATA: Lane
 SYSTEM: Lane
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "refusal", "goodbye", "names_start", "names", "types_start", "new_types", "request_ids", "targets", "types", "deadlines_ms", "payloads", "system_rows", "sender_rows", "sender_addresses", "sender_ids", "sender_members", "header_rows", "header_keys", "header_values", "reply_ids", "reply_types", "reply_payloads", "reply_header_rows", "reply_header_keys", "reply_header_values", "failures", "cancels")
+    __slots__ = ("parts", "hello", "refusal", "names_start", "names", "types_start", "new_types", "request_ids", "targets", "types", "deadlines_ms", "payloads", "system_rows", "sender_rows", "sender_addresses", "sender_ids", "sender_members", "header_rows", "header_keys", "header_values", "reply_ids", "reply_types", "reply_payloads", "reply_header_rows", "reply_header_keys", "reply_header_values", "failures", "cancels", "goodbye", "one_id", "one_target", "one_type", "one_deadline_ms", "one_payload")
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
-    GOODBYE_FIELD_NUMBER: _ClassVar[int]
     NAMES_START_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     TYPES_START_FIELD_NUMBER: _ClassVar[int]
@@ -43,9 +43,15 @@ class Frame(_message.Message):
     REPLY_HEADER_VALUES_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
+    GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    ONE_ID_FIELD_NUMBER: _ClassVar[int]
+    ONE_TARGET_FIELD_NUMBER: _ClassVar[int]
+    ONE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ONE_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    ONE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    parts: int
     hello: Hello
     refusal: Refusal
-    goodbye: Goodbye
     names_start: int
     names: _containers.RepeatedScalarFieldContainer[str]
     types_start: int
@@ -71,7 +77,13 @@ class Frame(_message.Message):
     reply_header_values: _containers.RepeatedScalarFieldContainer[str]
     failures: _containers.RepeatedCompositeFieldContainer[Failure]
     cancels: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., names_start: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., types_start: _Optional[int] = ..., new_types: _Optional[_Iterable[_Union[TypeName, _Mapping]]] = ..., request_ids: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., types: _Optional[_Iterable[int]] = ..., deadlines_ms: _Optional[_Iterable[int]] = ..., payloads: _Optional[_Iterable[bytes]] = ..., system_rows: _Optional[_Iterable[int]] = ..., sender_rows: _Optional[_Iterable[int]] = ..., sender_addresses: _Optional[_Iterable[int]] = ..., sender_ids: _Optional[_Iterable[int]] = ..., sender_members: _Optional[_Iterable[int]] = ..., header_rows: _Optional[_Iterable[int]] = ..., header_keys: _Optional[_Iterable[str]] = ..., header_values: _Optional[_Iterable[str]] = ..., reply_ids: _Optional[_Iterable[int]] = ..., reply_types: _Optional[_Iterable[int]] = ..., reply_payloads: _Optional[_Iterable[bytes]] = ..., reply_header_rows: _Optional[_Iterable[int]] = ..., reply_header_keys: _Optional[_Iterable[str]] = ..., reply_header_values: _Optional[_Iterable[str]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ...) -> None: ...
+    goodbye: Goodbye
+    one_id: int
+    one_target: int
+    one_type: int
+    one_deadline_ms: int
+    one_payload: bytes
+    def __init__(self, parts: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., names_start: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., types_start: _Optional[int] = ..., new_types: _Optional[_Iterable[_Union[TypeName, _Mapping]]] = ..., request_ids: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[int]] = ..., types: _Optional[_Iterable[int]] = ..., deadlines_ms: _Optional[_Iterable[int]] = ..., payloads: _Optional[_Iterable[bytes]] = ..., system_rows: _Optional[_Iterable[int]] = ..., sender_rows: _Optional[_Iterable[int]] = ..., sender_addresses: _Optional[_Iterable[int]] = ..., sender_ids: _Optional[_Iterable[int]] = ..., sender_members: _Optional[_Iterable[int]] = ..., header_rows: _Optional[_Iterable[int]] = ..., header_keys: _Optional[_Iterable[str]] = ..., header_values: _Optional[_Iterable[str]] = ..., reply_ids: _Optional[_Iterable[int]] = ..., reply_types: _Optional[_Iterable[int]] = ..., reply_payloads: _Optional[_Iterable[bytes]] = ..., reply_header_rows: _Optional[_Iterable[int]] = ..., reply_header_keys: _Optional[_Iterable[str]] = ..., reply_header_values: _Optional[_Iterable[str]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., one_id: _Optional[int] = ..., one_target: _Optional[int] = ..., one_type: _Optional[int] = ..., one_deadline_ms: _Optional[int] = ..., one_payload: _Optional[bytes] = ...) -> None: ...
 
 class TypeName(_message.Message):
     __slots__ = ("serializer", "name")
