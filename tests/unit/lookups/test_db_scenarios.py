@@ -242,6 +242,59 @@ def test_a_restart_that_lost_the_newest_records_gets_them_back_from_their_owners
     play(story)
 
 
+def test_r1_what_lapsed_is_not_restored_even_while_the_shard_is_closed():
+    """
+    Goal: a record that is missing may have been somebody else's in between; only an exact match counts.
+    Method: after a flush `one` learns of it but cannot re-assert, then is cut off beyond its lease. The shard
+    opens, `two` runs the grain and gives it back; a stall closes the shard again when `one` returns.
+    """
+
+    async def story(world: World, one: TestMember, two: TestMember) -> None:
+        grain = one.active["x"]
+        one.wire.losing.add("reassert")
+        world.database.flush()
+        await asyncio.sleep(2)
+        one.wire.cut = True
+        await call_until_ok(world, two, "x", 12)
+        await two.deactivate("x")
+        two.wire.cut = True
+        await asyncio.sleep(LEASE.gap_s + 0.5)
+        one.wire.cut = False
+        one.wire.losing.clear()
+
+        await world.until(lambda: one.dropped, 5)
+        two.wire.cut = False
+        assert [dropped for dropped, _ in one.dropped] == [grain]
+        assert "ok" in {await one.call("x"), await two.call("x")} or await call_until_ok(world, one, "x", 10)
+
+    play(story)
+
+
+def test_r5_a_grain_that_cannot_be_verified_is_dropped_after_twice_the_quarantine():
+    async def story(world: World, one: TestMember, two: TestMember) -> None:
+        one.wire.losing.add("reassert")
+        one.pause(LEASE.ttl_s)
+        await asyncio.sleep(LEASE.ttl_s + 2 * LEASE.quarantine_s)
+        assert one.dropped == []
+
+        await world.until(lambda: one.dropped, 3)
+        await call_until_ok(world, one, "x", 3)
+
+    play(story)
+
+
+def test_r8_what_is_re_asserted_late_is_still_restored_because_the_shard_was_kept_closed():
+    async def story(world: World, one: TestMember, two: TestMember) -> None:
+        one.wire.losing.add("reassert")
+        asyncio.get_running_loop().call_later(LEASE.quarantine_s * 1.5, one.wire.losing.clear)
+        world.database.flush()
+
+        await calls_fail_never(world, one, "x", 2 * LEASE.quarantine_s)
+        assert world.record("x").owner == one.id
+
+    play(story)
+
+
 def test_a_restart_from_an_old_picture_interrupts_no_running_grain():
     """The lease row in it had run out long ago; our lease had not."""
 
