@@ -48,10 +48,9 @@ class DbIdentityLookup:
 
     @property
     def settings(self) -> str:
-        """The lookup and its lease times. The number of shards is compared by the storage, with what it has stored."""
-        if self._services is None:
-            return "lookup=db"
-        return f"lookup=db {self._services.config.lease.describe()}"
+        """The kind of lookup. The lease times are the cluster's settings; the storage compares shards with what it
+        has stored, which also holds for those who never met."""
+        return "lookup=db"
 
     async def start(self, services: ClusterServices) -> None:
         """Connect, and join every shard; a client does neither.
@@ -88,7 +87,7 @@ class DbIdentityLookup:
             cluster=services.cluster_name,
             member=services.member.id,
             shards=self.storage.shards,
-            settings=self.settings,
+            lease=lease.describe(),
         )
 
     async def locate(self, identity: ClusterIdentity, avoid: frozenset[str]) -> Member | None:

@@ -118,9 +118,11 @@ class Incarnation:
     async def leave(self) -> None:
         """Give back what is held, then the leases. Every activation has stopped before, or is fenced from here.
 
-        Ends within about one ttl: after that the leases have run out by themselves.
+        Ends within about one ttl: after that the leases have run out by themselves. And within half of what
+        shutting down may take, which leaves time for the rest of it.
         """
-        deadline = self.services.clock.now() + self.services.config.lease.ttl_s
+        config = self.services.config
+        deadline = self.services.clock.now() + min(config.lease.ttl_s, config.shutdown_timeout_s / 2)
         self._stop.set()
         for parts in self._parts:
             parts.loop.stop()

@@ -174,10 +174,11 @@ class Reconciler:
             orphans: list[tuple[str, int]] = []
             for key, token in dict(records).items():
                 identity = from_key_form(key)
-                if self._services.find_activation(identity) is not None:
+                found = self._services.find_activation(identity)
+                if found is not None and self._shard.era_of(found.gate) is not None:
                     continue
-                if self._claims.is_claiming(key) or self._services.is_activating(identity):
-                    complete = False  # R8: come back when it is decided
+                if found is not None or self._claims.is_claiming(key) or self._services.is_activating(identity):
+                    complete = False  # R8: it is being dropped or claimed; come back when it is decided
                 else:
                     orphans.append((key, token))
             for batch in batches(orphans, storage.batch_max):

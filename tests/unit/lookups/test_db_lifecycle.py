@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from dbgrains.cluster.interfaces import Granted, Later
-from dbgrains.config import LeaseConfig
 from dbgrains.errors import (
     AlreadyStartedError,
     ClusterNotRunningError,
@@ -222,12 +221,14 @@ def test_a_client_needs_no_database():
     virtual_clock.run(story())
 
 
-def test_settings_name_what_all_members_must_share():
+def test_settings_are_the_same_before_and_after_the_start():
     async def story() -> None:
-        world = World(lease=LeaseConfig.for_tests())
-        member = await world.member("one")
+        world = World()
+        member = TestMember(world, "one")
+        before = member.lookup.settings
 
-        assert member.lookup.settings == f"lookup=db {LeaseConfig.for_tests().describe()}"
-        await member.stop()
+        await member.start()
+
+        assert before == member.lookup.settings == "lookup=db"
 
     virtual_clock.run(story())

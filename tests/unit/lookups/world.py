@@ -48,7 +48,7 @@ class Wire:
 
     def __init__(self, world: World, name: str, shards: int | None) -> None:
         self._world = world
-        self.inner = MemoryIdentityStorage(world.database, shards=shards)
+        self.inner: Any = MemoryIdentityStorage(world.database, shards=shards)
         self.name = name
         self.cut = False
         self.losing: set[str] = set()
