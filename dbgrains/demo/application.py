@@ -1,0 +1,81 @@
+"""The demo's cluster, as its members and its clients build it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from dbgrains.actor.props import Props
+from dbgrains.cluster.cluster import Cluster
+from dbgrains.cluster.kind import ClusterKind
+from dbgrains.config import ClusterConfig, LeaseConfig, RemoteConfig
+from dbgrains.demo.counter import KIND, MESSAGES, Counter, CounterValue, ReadCounter
+from dbgrains.lookups.db import DbIdentityLookup
+from dbgrains.providers.redis import RedisProvider
+from dbgrains.storage.redis import RedisIdentityStorage
+
+CLUSTER: Final = "demo"
+LEASE: Final = LeaseConfig.fast()
+"""A spectator should not wait longer than needed: a killed member's counters are back after three seconds, and a new
+database, which grants nothing at first because it might have forgotten who owns what, opens after five."""
+EXIT_COULD_NOT_RUN: Final = 2
+READERS: Final = 64
+READ_TIMEOUT_S: Final = 30.0
+"""Long enough for a fail-over, and for the quarantine after a restart of Redis."""
+
+
+def member_cluster(
+    redis_url: str, name: str = CLUSTER, node_name: str | None = None, remote: RemoteConfig | None = None
+) -> Cluster:
+    """A cluster object for a process that hosts counters."""
+    return _with_messages(
+        Cluster(
+            name=name,
+            provider=RedisProvider(redis_url),
+            lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
+            kinds=[ClusterKind(KIND, Props.from_producer(Counter))],
+            remote=remote or RemoteConfig.bind_to_localhost(),
+            config=ClusterConfig(node_name=node_name, lease=LEASE),
+        )
+    )
+
+
+def client_cluster(redis_url: str, name: str = CLUSTER) -> Cluster:
+    """A cluster object for a process that only calls."""
+    return _with_messages(
+        Cluster(
+            name=name,
+            provider=RedisProvider(redis_url),
+            lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
+            config=ClusterConfig(lease=LEASE),
+            client=True,
+        )
+    )
+
+
+def _with_messages(cluster: Cluster) -> Cluster:
+    assert cluster.remote is not None
+    for message in MESSAGES:
+        cluster.remote.serializers.register(message)
+    return cluster
+
+
+async def read_counters(cluster: Cluster, counters: Sequence[str]) -> dict[str, int]:
+    """The values of all `counters`; brings them to life where they are not."""
+    values: dict[str, int] = {}
+    remaining = iter(counters)
+
+    async def reader() -> None:
+        for counter in remaining:
+            reply = await cluster.request(counter, KIND, ReadCounter(), timeout=READ_TIMEOUT_S)
+            assert isinstance(reply, CounterValue)
+            values[counter] = reply.value
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(READERS):
+                group.create_task(reader())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return values
