@@ -15,6 +15,7 @@ from dbgrains.actor.messages import Terminated, TerminatedWhy, Watch
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, Process, ReplyTo, Sender
 from dbgrains.errors import NotHereError, RequestError
+from dbgrains.sansio.throttle import LogThrottle
 
 if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
@@ -46,9 +47,8 @@ class DeadLetters:
         self._system = system
         self.count = 0
         """Dead letters so far."""
-        self._logged = 0
-        self._silenced = 0
-        self._interval_ends = float("-inf")
+        config = system.config
+        self._throttle = LogThrottle(config.dead_letter_log_count_max, config.dead_letter_log_interval_s)
 
     def process_for(self, pid: PID) -> Process:
         """A process that stands for the missing `pid`."""
@@ -65,25 +65,19 @@ class DeadLetters:
         """Take one dead letter. `error` is what a waiting sender gets; NotHereError when it is None."""
         self.count += 1
         self._log(target, message)
-        self._system.event_stream.publish(DeadLetter(target, message, sender, headers))
+        if not isinstance(message, DeadLetter):  # a listener that can't take it must not cause another one
+            self._system.event_stream.publish(DeadLetter(target, message, sender, headers))
         if isinstance(sender, ReplyTo):
             sender.fail(error if error is not None else NotHereError(f"no actor {target}; nothing was run"))
         elif sender is not None and not isinstance(message, DeadLetterResponse):
             self._system.registry.resolve(sender).post_user(DeadLetterResponse(target))
 
     def _log(self, target: PID, message: object) -> None:
-        config = self._system.config
-        now = self._system.clock.now()
-        if now >= self._interval_ends:
-            if self._silenced:
-                _log.info("dead letters not logged", count=self._silenced)
-            self._interval_ends = now + config.dead_letter_log_interval_s
-            self._logged = self._silenced = 0
-        if self._logged < config.dead_letter_log_count_max:
-            self._logged += 1
-            _log.info("dead letter", target=str(target), message=self._system.render(message))
-        else:
-            self._silenced += 1
+        suppressed = self._throttle.admit(self._system.clock.now())
+        if suppressed is not None:
+            _log.info(
+                "dead letter", target=str(target), message=self._system.render(message), not_logged_before=suppressed
+            )
 
 
 class DeadLetterProcess(Process):
