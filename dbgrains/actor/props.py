@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from dbgrains.actor.can_wait import Handling, handling_of
@@ -85,7 +86,7 @@ class Props:
     spawn_middleware: tuple[SpawnMiddleware, ...] = ()
     context_decorators: tuple[ContextDecorator, ...] = ()
     spawner: Spawner | None = None
-    _handlings: dict[object, Handling] = field(default_factory=dict, repr=False)
+    _handlings: dict[CodeType, Handling] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_producer(cls, producer: Callable[..., Any]) -> Props:
@@ -153,9 +154,13 @@ class Props:
         """How turns of `actor` are run; looked up once per function."""
         receive = actor.receive
         function = getattr(receive, "__func__", receive)
-        handling = self._handlings.get(function)
+        if type(function) is not FunctionType or function.__dict__:  # only what is told by code alone
+            return handling_of(function)
+        # Closures of one `def` are many objects with one code: what is remembered does not grow with them.
+        code = function.__code__
+        handling = self._handlings.get(code)
         if handling is None:
-            handling = self._handlings[function] = handling_of(function)
+            handling = self._handlings[code] = handling_of(function)
         return handling
 
 
