@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from dbgrains.actor.envelope import Queued
@@ -266,17 +267,20 @@ class Cell(Process):
     def call(self, message: object, headers: Headers | None = None) -> Any:
         """Run a request here and now, if that is possible, and return the answer or raise what the requester gets.
 
-        NOT_INLINE when it is not possible: the actor is busy, may wait, or its gate is shut; nothing was started
-        then, and `post_user` with a Future is the way. A pending `Future` (exactly this type) when the turn ran
-        and its handler kept the sender to answer later; give it a deadline with `expire_after`, and await it.
+        NOT_INLINE when it is not possible: the actor is busy, its gate is shut, or this would be nested in another
+        inline turn; nothing was started then, and `post_user` with a Future is the way. A pending `Future`
+        (exactly this type) when the turn has begun and the answer comes later, because it waits or its handler
+        kept the sender; give it a deadline with `expire_after`, and await it.
         """
         status = self._status
         system = self._system
-        if status > ASYNC or system.in_turn or type(message) is PoisonPill:
+        if status > MAY_WAIT or system.in_turn or type(message) is PoisonPill:
             return NOT_INLINE
         gate = self.gate
         if gate is not None and gate.boottime() >= gate.valid_until:
             return NOT_INLINE
+        if status == MAY_WAIT:
+            return self._call_in_worker(message, headers)
         if self._ext is not None:
             self._influence(message)
         self._status = running = status | RUNNING
@@ -297,7 +301,8 @@ class Cell(Process):
             return self._call_failed(error)
         system.in_turn = False
         sender = self._sender
-        if self._status == running and self.box is None:
+        ext = self._ext
+        if self._status == running and self.box is None and (ext is None or not ext.urgent):
             self._message = self._sender = self._headers = None
             self._status = status
             if result is None:
@@ -308,6 +313,67 @@ class Cell(Process):
         if gate is not None and self._is_shut():
             raise self._fenced()
         return result
+
+    def _call_in_worker(self, message: object, headers: Headers | None) -> Any:
+        """`call` for an actor that may wait: its first step is made here, in the name of a parked worker."""
+        system = self._system
+        workers = system.workers
+        worker = workers.lend()
+        if worker is None:
+            return NOT_INLINE
+        if self._ext is not None:
+            self._influence(message)
+        self._status = running = MAY_WAIT | RUNNING
+        self._message = message
+        self._sender = INLINE
+        self._headers = headers
+        self.last_used = system.coarse.now
+        system.in_turn = True
+        try:
+            result = self._actor.receive(self)
+            if type(result) is CoroutineType or (result is not None and is_awaitable(result)):
+                coroutine = result if type(result) is CoroutineType else as_coroutine(result)
+                try:
+                    yielded = worker.step(coroutine)
+                except StopIteration as stop:
+                    result = stop.value
+                else:
+                    system.in_turn = False
+                    workers.wait_for(worker, self, coroutine, yielded)
+                    return self._inline_waits()
+        except BaseException as error:  # noqa: BLE001 - every way to fail is answered and supervised
+            system.in_turn = False
+            workers.take_back(worker)
+            return self._call_failed(error)
+        system.in_turn = False
+        workers.take_back(worker)
+        sender = self._sender
+        if self._status == running and self.box is None:
+            self._message = self._sender = self._headers = None
+            self._status = MAY_WAIT
+            if result is None:
+                raise self._no_reply(message)
+        else:
+            self._end()
+            result = self._inline_answer(sender, result, message)
+        if self.gate is not None and self._is_shut():
+            raise self._fenced()
+        return result
+
+    def _inline_waits(self) -> Any:
+        """The turn of an inline call waits: its caller gets the response it gave, or a Future for it."""
+        ext = self._ext
+        sender = self._sender
+        if ext is not None and ext.displaced is not None:
+            sender, ext.displaced = ext.displaced, None
+        if sender is INLINE:
+            sender = self._sender = Future(self._system, self)
+        if isinstance(sender, InlineReply):
+            self.check_gate()
+            return sender.message
+        assert isinstance(sender, Future)
+        sender.is_inline = False
+        return sender.result() if sender.done else sender
 
     def _inline_answer(self, sender: Sender, result: Any, message: object) -> Any:
         ext = self._ext
@@ -335,10 +401,13 @@ class Cell(Process):
             if isinstance(sender, ReplyTo):
                 sender.fail(failed)
             sender, ext.displaced = ext.displaced, None
+        if isinstance(sender, Future):
+            sender.is_inline = False
+        if self._is_shut():
+            raise self._fenced() from failed
         if isinstance(sender, InlineReply):  # it had answered before it failed, and the first answer counts
             return sender.message
         if isinstance(sender, Future):
-            sender.is_inline = False
             if sender.done:
                 return sender.result()
             sender.fail(failed)
@@ -396,7 +465,9 @@ class Cell(Process):
         if isinstance(sender, ReplyTo):
             sender.fail(self._fenced() if self._is_shut() else failed)
 
-    def _no_reply(self, message: object) -> NoReplyError:
+    def _no_reply(self, message: object) -> RequestError:
+        if self._is_shut():
+            return self._fenced()
         return NoReplyError(
             f"{self.describe()} finished {type(message).__name__} without a response, and nobody kept its sender. "
             "Return a value, or call context.respond."
@@ -409,11 +480,13 @@ class Cell(Process):
 
     def _rest(self, status: int) -> None:
         """Nobody runs this cell any more: leave with `status`, scheduled if there is something to do."""
-        if status & SYSTEM or (not status & BLOCKED and self._has_turns()):
+        if (self.box is None and self._ext is None) or not (
+            status & SYSTEM or (not status & BLOCKED and self._has_turns())
+        ):
+            self._status = status
+        else:
             self._status = status | SCHEDULED
             self._system.workers.schedule(self)
-        else:
-            self._status = status
 
     def _has_turns(self) -> bool:
         box = self.box
@@ -429,54 +502,92 @@ class Cell(Process):
         """
         system = self._system
         workers = system.workers
-        left = system.config.throughput
-        waiting: Waiting | None = None
-        handed: Queued | None = self._message
+        item: Queued | None = self._message  # handed over without a mailbox
         self._message = None
-        self._status = self._status & ~SCHEDULED | RUNNING
+        self._status = status = self._status & ~SCHEDULED | RUNNING
+        left = share = system.throughput
+        waiting: Waiting | None = None
+        ext: Extras | None = None
         while True:
-            status = self._status
             if status & (SYSTEM | BLOCKED):
-                if handed is not None:
-                    self._put_back(handed)
-                    handed = None
-                if status & SYSTEM:
-                    self._status = status | SYSTEM_TURN
-                    if (waiting := self._step(self._run_system())) is not None:
-                        return waiting
-                    self._status &= ~OF_ONE_TURN
-                    continue
-                if not status & UNSTARTED or status & (BLOCKED & ~UNSTARTED):
+                if item is not None:
+                    self._put_back(item)
+                    item = None
+                if not self._may_live():
                     break
-                if self.gate is not None and self._is_shut():
-                    self._park()
+                if (waiting := self._live()) is not None:
                     break
-                self._status = status | SYSTEM_TURN
-                if (waiting := self._step(self._begin())) is not None:
-                    return waiting
-                self._status &= ~OF_ONE_TURN
+                status = self._status
                 continue
-            urgent = self._ext.urgent if self._ext is not None else None
-            if not urgent and handed is None and (handed := self._next()) is None:
+            urgent = ext.urgent if (ext := self._ext) is not None else None
+            if not urgent and item is None and (self.box is None or (item := self._next()) is None):
                 break
             if left <= 0 or (self.gate is not None and self._is_shut()):
-                if handed is not None:
-                    self._put_back(handed)
+                if item is not None:
+                    self._put_back(item)
                 if left > 0:
                     self._park()
                 break
             left -= 1
             if urgent:
                 waiting = self._run_urgent(urgent.popleft())
-            elif handed is not None:
-                item, handed = handed, None
-                waiting = self._run_item(item)
+            else:
+                assert item is not None
+                message, sender, headers, deadline = item
+                item = None
+                if isinstance(sender, Future):
+                    given_up = sender.asyncio_future.done()
+                else:
+                    given_up = isinstance(sender, ReplyTo) and sender.abandoned
+                if given_up or (deadline is not None and deadline <= system.coarse.now):
+                    self._expired(message, sender)
+                elif type(message) is PoisonPill:
+                    self.stop_cell()
+                elif status & MAY_WAIT:
+                    if ext is not None:
+                        self._influence(message)
+                    self._message = message
+                    self._sender = sender
+                    self._headers = headers
+                    self.last_used = system.coarse.now
+                    waiting = self._first_step(self._actor.receive)
+                    if waiting is None and workers.is_cancelled():
+                        share, left = share - left, 0  # a handler has cancelled its own task: go on in another one
+                else:
+                    self._turn(message, sender, headers)
             if waiting is not None:
+                if item is not None:  # an urgent turn came before the message that was handed over
+                    self._put_back(item)
                 break
-            self._status &= ~OF_ONE_TURN
-        workers.turns += system.config.throughput - left
+            status = self._status = self._status & ~OF_ONE_TURN
+        workers.turns += share - left
         if waiting is None:
-            self._end()
+            self._message = self._sender = self._headers = None
+            if self.box is None and ext is None and not status & (SYSTEM | BLOCKED):
+                self._status = status & ~RUNNING
+            else:
+                self._rest(self._status & ~(RUNNING | OF_ONE_TURN))
+        return waiting
+
+    def _may_live(self) -> bool:
+        """Whether there is a step of the actor's life to run now; a shut gate holds up the start only."""
+        status = self._status
+        if status & SYSTEM:
+            return True
+        if not status & UNSTARTED or status & (BLOCKED & ~UNSTARTED):
+            return False
+        if self._is_shut():
+            self._park()
+            return False
+        return True
+
+    def _live(self) -> Waiting | None:
+        """Run the next step of the actor's life; the step itself when it then waits."""
+        coroutine = self._run_system() if self._status & SYSTEM else self._begin()
+        self._status |= SYSTEM_TURN
+        waiting = self._step(coroutine)
+        if waiting is None:
+            self._status &= ~OF_ONE_TURN
         return waiting
 
     def resume(self, result: Any, error: BaseException | None) -> None:
@@ -488,6 +599,8 @@ class Cell(Process):
             self._turn_failed(error)
         elif self._sender is not None:
             self._settle(result)
+        if self._ext is not None:
+            self._ext.abort = None  # the turn may have ended well although it was cancelled
         self._end()
 
     def _next(self) -> Queued | None:
@@ -502,33 +615,12 @@ class Cell(Process):
     def _put_back(self, item: Queued) -> None:
         self._make_box().push_front(item)
 
-    def _run_item(self, item: Queued) -> Waiting | None:
-        message, sender, headers, deadline = item
-        if sender is not None and type(sender) is not PID and sender.abandoned:  # type: ignore[union-attr]
-            return None
-        if deadline is not None and deadline <= self._system.clock.now():
-            self._expired(message, sender)
-            return None
-        if type(message) is PoisonPill:
-            self.stop_cell()
-            return None
-        if not self._status & MAY_WAIT:
-            self._turn(message, sender, headers)
-            return None
-        if self._ext is not None:
-            self._influence(message)
-        self._message = message
-        self._sender = sender
-        self._headers = headers
-        self.last_used = self._system.coarse.now
-        return self._step_handler(self._actor.receive)
-
-    def _step_handler(self, handler: Callable[[Any], Any]) -> Waiting | None:
+    def _first_step(self, handler: Callable[[Any], Any]) -> Waiting | None:
         """The first step of a turn that may wait; the turn itself when it then waits."""
         try:
             result = handler(self)
-            if result is not None and is_awaitable(result):
-                coroutine = as_coroutine(result)
+            if type(result) is CoroutineType or (result is not None and is_awaitable(result)):
+                coroutine = result if type(result) is CoroutineType else as_coroutine(result)
                 try:
                     yielded = coroutine.send(None)
                 except StopIteration as stop:
@@ -538,7 +630,12 @@ class Cell(Process):
         except BaseException as error:  # noqa: BLE001 - every way to fail is answered and supervised
             self._turn_failed(error)
             return None
-        if self._sender is not None:
+        sender = self._sender
+        if sender is None:
+            pass
+        elif result is not None and not self._status & RESPONDED and self.gate is None and type(sender) is not PID:
+            sender.reply(result)  # type: ignore[union-attr]
+        else:
             self._settle(result)
         return None
 
@@ -550,7 +647,7 @@ class Cell(Process):
             return None
 
     def _expired(self, message: object, sender: Sender) -> None:
-        if isinstance(sender, ReplyTo):
+        if isinstance(sender, ReplyTo) and not sender.abandoned:
             sender.fail(
                 RequestTimeoutError(
                     f"{type(message).__name__} waited for {self.describe()} until its deadline; nothing was run",

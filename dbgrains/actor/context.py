@@ -255,7 +255,7 @@ class ActorCell(LivingCell):
         sending.send(self, self._sender_chain(), target, self._message, sender, self._headers, deadline)
 
     def capture(self) -> CapturedContext:
-        return CapturedContext(self._message, self._keep_sender(), self._headers)
+        return CapturedContext(self._message, self.sender, self._headers)
 
     def apply(self, captured: CapturedContext) -> None:
         own = self._keep_sender()
@@ -263,8 +263,9 @@ class ActorCell(LivingCell):
             ext = self._extras()
             if ext.displaced is None:
                 ext.displaced = own
+        sender = captured.sender
         self._message = captured.message
-        self._sender = captured.sender
+        self._sender = sender.ungated if isinstance(sender, GatedReply) else sender
         self._headers = captured.headers
         self._status &= ~RESPONDED
 

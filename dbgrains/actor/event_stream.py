@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import structlog
 
+from dbgrains.actor.dead_letter import DeadLetterProcess
+from dbgrains.actor.failure_text import traceback_of
 from dbgrains.actor.pid import PID
 from dbgrains.config import check_count
 
@@ -26,6 +28,10 @@ E = TypeVar("E")
 
 QUEUE_MAX: Final = 1_000
 """Events that wait for one async handler; more are dropped, counted, and logged once per time it happens."""
+
+
+CLOSE_GRACE_S: Final = 0.5
+"""How long cancelled handlers may take to end."""
 
 
 class Subscription(Generic[E]):
@@ -54,8 +60,7 @@ class Subscription(Generic[E]):
     def unsubscribe(self) -> None:
         """Hear of nothing more; events that wait for an async handler are forgotten. Twice is once."""
         self._stream._forget(self)
-        while self._queue:
-            self._queue.popleft().close()
+        self._forget_queue()
 
     def _takes(self, event: object) -> bool:
         return isinstance(event, self._events)
@@ -65,14 +70,21 @@ class Subscription(Generic[E]):
             if self._where is not None and not self._where(event):
                 return
             if isinstance(self._handler, PID):
-                self._stream._system.registry.resolve(self._handler).post_user(event)
+                self._post(self._handler, event)
                 return
             result = self._handler(event)
         except Exception as error:  # noqa: BLE001 - a handler's error is not the publisher's
-            self._failed(error, event)
+            self._failed(error)
         else:
             if asyncio.iscoroutine(result):
                 self._enqueue(result)
+
+    def _post(self, subscriber: PID, event: E) -> None:
+        process = self._stream._system.registry.resolve(subscriber)
+        if isinstance(process, DeadLetterProcess):
+            self.unsubscribe()  # it has stopped; a successor of the same name subscribes for itself
+        else:
+            process.post_user(event)
 
     def _enqueue(self, coroutine: Any) -> None:
         if self._queue is None:
@@ -95,16 +107,26 @@ class Subscription(Generic[E]):
                 coroutine = self._queue.popleft()
                 try:
                     await coroutine
+                except asyncio.CancelledError as error:
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise
+                    self._failed(error)  # it comes from what the handler awaited, and ends this event only
                 except Exception as error:  # noqa: BLE001 - one event's error is not the next one's
-                    self._failed(error, None)
+                    self._failed(error)
         finally:
             self._task = None
-            for coroutine in self._queue or ():
-                coroutine.close()
-            self._queue = None
+            self._forget_queue()
 
-    def _failed(self, error: Exception, event: object) -> None:
-        _log.warning("event handler failed", handler=repr(self._handler), error=repr(error), exc_info=error)
+    def _forget_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        for coroutine in queue or ():
+            coroutine.close()
+
+    def _failed(self, error: BaseException) -> None:
+        _log.warning(
+            "event handler failed", handler=repr(self._handler), error=repr(error), traceback=traceback_of(error)
+        )
 
     def __repr__(self) -> str:
         return f"Subscription({self._events!r}, {self._handler!r})"
@@ -158,8 +180,8 @@ class EventStream:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if tasks and (stuck := (await asyncio.wait(tasks, timeout=CLOSE_GRACE_S))[1]):
+            _log.error("event handlers ignore their cancellation and are abandoned", count=len(stuck))
 
     def _forget(self, subscription: Subscription[Any]) -> None:
         self._subscriptions.pop(subscription, None)

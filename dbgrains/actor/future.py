@@ -32,20 +32,22 @@ class Future(ReplyTo, Process):
 
     __slots__ = (
         "_asked",
-        "_asyncio",
         "_bucket",
         "_id",
         "_system",
         "_timer",
+        "asyncio_future",
         "deadline",
         "headers",
         "is_inline",
         "target",
     )
 
-    def __init__(self, system: ActorSystem, target: object = None, asked: type | None = None) -> None:
+    def __init__(
+        self, system: ActorSystem, target: object = None, asked: type | None = None, timeout: float | None = None
+    ) -> None:
         self._system = system
-        self._asyncio: asyncio.Future[Any] = system.loop.create_future()
+        self.asyncio_future: asyncio.Future[Any] = system.loop.create_future()
         self._bucket: set[Future] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._id: str | None = None
@@ -57,52 +59,64 @@ class Future(ReplyTo, Process):
         """What came with the answer."""
         self.is_inline = False
         """Its request is being run right now by `cell.call`."""
+        if timeout is not None:
+            self.expire_after(timeout)
 
     def expire_after(self, timeout: float) -> None:
         """Fail with RequestTimeoutError when there is no answer within `timeout` seconds from now."""
-        self.deadline = self._system.clock.now() + timeout
-        if self._asyncio.done():
-            return
-        if timeout < SWEEP_S:
-            self._timer = self._system.loop.call_later(timeout, self._expire)
-        else:
-            self._system.pending.add(self, self.deadline)
+        system = self._system
+        self.deadline = deadline = system.now() + timeout
+        if timeout >= SWEEP_S:
+            pending = system.pending
+            bucket = pending.buckets.get(int(deadline * _TICKS_PER_S) + 1)
+            if bucket is None:
+                bucket = pending.open_bucket(deadline)
+            bucket.add(self)
+            self._bucket = bucket
+        elif not self.asyncio_future.done():
+            self._timer = system.loop.call_later(timeout, self._expire)
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
-        if not self._asyncio.done():
+        answer = self.asyncio_future
+        if not answer.done():
+            answer.set_result(message)
             self.headers = headers
-            self._asyncio.set_result(message)
-            self._close()
+            bucket = self._bucket
+            if bucket is not None:
+                bucket.discard(self)
+                self._bucket = None
+            if self._timer is not None or self._id is not None:
+                self._close()
 
     def fail(self, error: DbgrainsError) -> None:
-        if not self._asyncio.done():
-            self._asyncio.set_exception(error)
-            self._asyncio.exception()  # seen: asyncio must not complain when nobody awaits
+        if not self.asyncio_future.done():
+            self.asyncio_future.set_exception(error)
+            self.asyncio_future.exception()  # seen: asyncio must not complain when nobody awaits
             self._close()
 
     def cancel(self) -> None:
         """Nobody waits any more. A turn that has started goes on; one that has not is not started."""
-        self._asyncio.cancel()
+        self.asyncio_future.cancel()
         self._close()
 
     @property
     def abandoned(self) -> bool:
-        return self._asyncio.done()
+        return self.asyncio_future.done()
 
     @property
     def done(self) -> bool:
         """Whether there is an answer, an error or a cancellation."""
-        return self._asyncio.done()
+        return self.asyncio_future.done()
 
     def result(self) -> Any:
         """The answer that has arrived; raises the error that has arrived, InvalidStateError before."""
-        return self._asyncio.result()
+        return self.asyncio_future.result()
 
     def pid(self) -> PID:
         """A PID for this future, so that actors anywhere can answer it with a plain send."""
         if self._id is None:
             self._id = self._system.registry.next_id()
-            if not self._asyncio.done():
+            if not self.asyncio_future.done():
                 self._system.registry.add(self._id, self)
         return self._system.pid_of(self._id)
 
@@ -123,7 +137,7 @@ class Future(ReplyTo, Process):
             self.reply(message)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._asyncio.__await__()
+        return self.asyncio_future.__await__()
 
     def _close(self) -> None:
         if self._bucket is not None:
@@ -136,7 +150,7 @@ class Future(ReplyTo, Process):
             self._system.registry.remove(self._id)
 
     def _expire(self) -> None:
-        if self._asyncio.done():
+        if self.asyncio_future.done():
             self._close()
             return
         message = f" to {self._asked.__name__}" if self._asked is not None else ""
@@ -144,7 +158,7 @@ class Future(ReplyTo, Process):
         self.fail(RequestTimeoutError(f"no answer{message}{target} within its deadline; it may have run"))
 
     def __repr__(self) -> str:
-        return f"Future({'done' if self._asyncio.done() else 'pending'}, target={self.target})"
+        return f"Future({'done' if self.asyncio_future.done() else 'pending'}, target={self.target})"
 
 
 class PendingFutures:
@@ -152,26 +166,22 @@ class PendingFutures:
 
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
-        self._buckets: dict[int, set[Future]] = {}
+        self.buckets: dict[int, set[Future]] = {}
         self._swept = 0
         self._handle: asyncio.TimerHandle | None = None
 
-    def add(self, future: Future, deadline: float) -> None:
-        """Fail `future` at the first sweep after `deadline`."""
-        tick = int(deadline * _TICKS_PER_S) + 1
-        bucket = self._buckets.get(tick)
-        if bucket is None:
-            bucket = self._buckets[tick] = set()
-            if self._handle is None:
-                self._swept = int(self._system.clock.now() * _TICKS_PER_S)
-                self._system.coarse.refresh()
-                self._handle = self._system.loop.call_later(SWEEP_S, self._sweep)
-        bucket.add(future)
-        future._bucket = bucket
+    def open_bucket(self, deadline: float) -> set[Future]:
+        """A new bucket for futures that end at `deadline`, or up to one sweep later."""
+        if self._handle is None:
+            self._system.coarse.refresh()
+            self._swept = int(self._system.coarse.now * _TICKS_PER_S)
+            self._handle = self._system.loop.call_later(SWEEP_S, self._sweep)
+        bucket = self.buckets[int(deadline * _TICKS_PER_S) + 1] = set()
+        return bucket
 
     def cancel_all(self, reason: str) -> None:
         """The system stops: nobody will answer any more."""
-        buckets, self._buckets = self._buckets, {}
+        buckets, self.buckets = self.buckets, {}
         for bucket in buckets.values():
             for future in list(bucket):
                 future.fail(RequestCancelledError(f"no answer: {reason}", outcome=RequestTimeoutError.outcome))
@@ -184,10 +194,10 @@ class PendingFutures:
         now_tick = int(self._system.coarse.now * _TICKS_PER_S)
         while self._swept < now_tick:
             self._swept += 1
-            for future in list(self._buckets.pop(self._swept, ())):
+            for future in list(self.buckets.pop(self._swept, ())):
                 future._bucket = None
                 future._expire()
-        self._handle = self._system.loop.call_later(SWEEP_S, self._sweep) if self._buckets else None
+        self._handle = self._system.loop.call_later(SWEEP_S, self._sweep) if self.buckets else None
 
     def __len__(self) -> int:
-        return sum(len(bucket) for bucket in self._buckets.values())
+        return sum(len(bucket) for bucket in self.buckets.values())

@@ -26,6 +26,7 @@ from dbgrains.actor.can_wait import Handling
 from dbgrains.actor.cell import Cell
 from dbgrains.actor.dead_letter import DeadLetterProcess
 from dbgrains.actor.extras import Extras, Place
+from dbgrains.actor.failure_text import traceback_of
 from dbgrains.actor.messages import (
     RECEIVE_TIMEOUT,
     RESTARTING,
@@ -151,17 +152,13 @@ class LivingCell(Cell):
                 self._start_failed(error)
             finally:
                 system.in_turn = False
-                self._status &= ~RUNNING
-            if self._status & SUSPENDED or (not self._status & MAY_WAIT and self._start_inline()):
+            if self._actor is None or not self._status & MAY_WAIT:
+                if self._actor is not None:
+                    self._step(self._begin())
+                self._end()
                 return
-        self._status |= SCHEDULED
+        self._status = self._status & ~RUNNING | SCHEDULED
         system.workers.schedule(self)
-
-    def _start_inline(self) -> bool:
-        self._status |= RUNNING
-        self._step(self._begin())
-        self._end()
-        return True
 
     async def _begin(self) -> None:
         try:
@@ -234,10 +231,13 @@ class LivingCell(Cell):
 
     def _failed(self, error: BaseException) -> RequestError:
         ext = self._ext
+        message = self._message
         if isinstance(error, asyncio.CancelledError) and ext is not None and ext.abort is not None:
             failed, ext.abort = ext.abort, None
+            if message is STARTED:  # there is nothing to go on with
+                self._status |= SUSPENDED
+                self.on_failure(failed, message)
             return failed
-        message = self._message
         if not isinstance(error, Exception | asyncio.CancelledError):
             self._pass_on(error)
             self.stop_cell()
@@ -245,7 +245,11 @@ class LivingCell(Cell):
             _log.warning("actor failed while it was ending", actor=self.describe(), error=repr(error))
         else:
             _log.warning(
-                "actor failed", actor=self.describe(), message=type(message).__name__, error=repr(error), exc_info=error
+                "actor failed",
+                actor=self.describe(),
+                message=type(message).__name__,
+                error=repr(error),
+                traceback=traceback_of(error),
             )
             self._status |= SUSPENDED
             self.on_failure(error, message)
@@ -362,7 +366,13 @@ class LivingCell(Cell):
         self._end_incarnation()
         await self._children_stopped()
         self._actor = None
-        await self._begin()
+        if self._ext is not None:
+            self._ext.store = None
+        self._status = self._status & ~SUSPENDED | UNSTARTED
+        if self._is_shut():
+            self._park()
+        else:
+            await self._begin()
 
     def _resume(self) -> None:
         if self._status & ENDED:
@@ -396,11 +406,13 @@ class LivingCell(Cell):
         self._status = self._status & ~(SYSTEM | SUSPENDED | PARKED | UNSTARTED) | STOPPING | STOPPED
         self.refuse_queued()
         self.box = None
+        self._actor = None  # it often knows its context: let go of each other without waiting for the collector
         try:
             self.on_cell_stopped()
         finally:
             ext = self._ext
             if ext is not None:
+                ext.actor = ext.store = None
                 watchers, ext.watchers = ext.watchers, None
                 for watcher in (watchers or {}).values():
                     self._notify(watcher)
@@ -437,7 +449,6 @@ class LivingCell(Cell):
                 if isinstance(turn, Continuation):
                     self._drop(turn)
             ext.urgent = kept
-        ext.store = None
 
     def _drop(self, continuation: Continuation) -> None:
         if isinstance(continuation.sender, ReplyTo):
@@ -531,14 +542,14 @@ class LivingCell(Cell):
             self._message = turn.message
             self._sender = turn.sender
             self._headers = turn.headers
-            return self._step_handler(lambda _: turn.callback(turn.done))
+            return self._first_step(lambda _: turn.callback(turn.done))
         assert isinstance(turn, Terminated)
         watching = self._ext.watching if self._ext is not None else None
         who = watching.pop(self._place_of(turn.who), None) if watching else None
         if who is None:  # it was unwatched after this had been queued
             return None
         self._message = Terminated(who, turn.why)
-        return self._step_handler(self._actor.receive)
+        return self._first_step(self._actor.receive)
 
     # --- watching -----------------------------------------------------------------------------------------
 

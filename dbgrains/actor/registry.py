@@ -77,6 +77,9 @@ class Registry:
 
     def resolve(self, pid: PID) -> Process:
         """Where to post what is meant for `pid`; never fails, dead letters stand in."""
+        process: Process | None
+        if pid.address == LOCAL_ADDRESS and (process := self._processes.get(pid.id)) is not None:
+            return process
         if self.is_local(pid):
             process = self.get(pid.id)
             if process is not None:

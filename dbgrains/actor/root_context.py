@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from dbgrains.actor import sending
@@ -73,11 +74,13 @@ class RootContext:
         """Send a request; await the future when the answer is needed."""
         return sending.request_future(self, self._chain, target, message, self._with_own(headers), timeout)
 
-    async def request_async(
+    def request_async(
         self, target: PID, message: object, timeout: float | None = None, *, headers: Headers | None = None
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Send a request and wait for the answer; raises RequestError (see `errors`) when there is none."""
-        return await sending.request(self, self._chain, target, message, self._with_own(headers), timeout)
+        if self._headers is not None:
+            headers = self._with_own(headers)
+        return sending.request(self, self._chain, target, message, headers, timeout)
 
     def stop(self, target: PID) -> None:
         """Stop an actor after its current turn, before the messages that wait for it."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from dbgrains.actor.cell import Cell
 from dbgrains.actor.envelope import Envelope
 from dbgrains.actor.future import Future
-from dbgrains.actor.messages import POISON_PILL, Stop, Watch
+from dbgrains.actor.mailbox import Overflow
+from dbgrains.actor.messages import POISON_PILL, Stop, Unwatch, Watch
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, ReplyTo, Sender
 from dbgrains.actor.turn import NOT_INLINE
@@ -85,8 +86,7 @@ def request_future(
 ) -> Future:
     """Send a request; the answer comes to the future."""
     system = context.system
-    future = Future(system, target, type(message))
-    future.expire_after(checked_timeout(system, timeout))
+    future = Future(system, target, type(message), checked_timeout(system, timeout))
     send(context, chain, target, message, future, headers, future.deadline)
     return future
 
@@ -101,29 +101,36 @@ async def request(
 ) -> Any:
     """Send a request and wait for the answer."""
     system = context.system
-    timeout = checked_timeout(system, timeout)
-    if chain is not None:
-        return await answer_of(request_future(context, chain, target, message, headers, timeout))
+    if timeout is None:
+        timeout = system.config.request_timeout_s
+    elif type(timeout) is not float or not 0.0 < timeout <= REQUEST_TIMEOUT_S_MAX:
+        timeout = check_positive("timeout", timeout, maximum=REQUEST_TIMEOUT_S_MAX)
     process = system.registry.resolve(target)
-    if not isinstance(process, Cell):
-        return await answer_of(request_future(context, None, target, message, headers, timeout))
+    if chain is not None or not isinstance(process, Cell):
+        return await answer_of(request_future(context, chain, target, message, headers, timeout))
     system.inline_left -= 1
-    if system.inline_left <= 0:
-        system.inline_left = INLINE_BUDGET
-        await asyncio.sleep(0)
-    answer = process.call(message, headers)
+    may_be_inline = system.inline_left > 0
+    answer = process.call(message, headers) if may_be_inline else NOT_INLINE
     if answer is NOT_INLINE:
-        future = Future(system, target, type(message))
-        future.expire_after(timeout)
-        if process.is_waited_for:
-            await process.post_user_waiting(message, future, headers, future.deadline)
+        answer = Future(system, target, type(message), timeout)
+        box = process.box
+        if box is not None and box.overflow is Overflow.WAIT:
+            await process.post_user_waiting(message, answer, headers, answer.deadline)
         else:
-            process.post_user(message, future, headers, future.deadline)
-        return await answer_of(future)
-    if type(answer) is Future:
+            process.post_user(message, answer, headers, answer.deadline)
+    elif type(answer) is Future:
         answer.expire_after(timeout)
-        return await answer_of(answer)
-    return answer
+    else:
+        return answer
+    try:
+        if not may_be_inline:
+            # Only after the request was posted: a later one of this caller must not get in front of it.
+            system.inline_left = INLINE_BUDGET
+            await asyncio.sleep(0)
+        return await answer.asyncio_future
+    except asyncio.CancelledError:
+        answer.cancel()
+        raise
 
 
 async def answer_of(future: Future) -> Any:
@@ -147,11 +154,16 @@ def poison(system: ActorSystem, target: PID) -> None:
 
 async def gone(system: ActorSystem, target: PID, timeout: float | None, *, poisoned: bool) -> None:
     """Stop or poison, and wait until the actor has stopped; RequestTimeoutError when it takes longer."""
-    future = Future(system, target, None)
-    future.expire_after(system.config.stop_timeout_s if timeout is None else checked_timeout(system, timeout))
-    system.registry.resolve(target).post_system(Watch(future.pid()))
-    if poisoned:
-        poison(system, target)
-    else:
-        stop(system, target)
-    await answer_of(future)
+    timeout = system.config.stop_timeout_s if timeout is None else checked_timeout(system, timeout)
+    future = Future(system, target, None, timeout)
+    watcher = future.pid()
+    system.registry.resolve(target).post_system(Watch(watcher))
+    try:
+        if poisoned:
+            poison(system, target)
+        else:
+            stop(system, target)
+        await answer_of(future)
+    except BaseException:
+        system.registry.resolve(target).post_system(Unwatch(watcher))
+        raise

@@ -22,6 +22,7 @@ from dbgrains.actor.coarse_clock import CoarseClock
 from dbgrains.actor.context import ActorCell, start_actor
 from dbgrains.actor.dead_letter import DeadLetters
 from dbgrains.actor.event_stream import EventStream
+from dbgrains.actor.failure_text import traceback_of
 from dbgrains.actor.future import PendingFutures
 from dbgrains.actor.middleware import compose
 from dbgrains.actor.pid import LOCAL_ADDRESS, PID
@@ -52,7 +53,8 @@ class ActorSystem:
         self.in_turn = False
         """An inline turn runs at this very moment: another one must not be nested in it."""
         self.inline_left = INLINE_BUDGET
-        self.workers = WorkerPool()
+        self.throughput = self.config.throughput
+        self.workers = WorkerPool(self.coarse)
         self.pending = PendingFutures(self)
         self.event_stream = EventStream(self)
         self.dead_letters = DeadLetters(self)
@@ -72,6 +74,11 @@ class ActorSystem:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that this system runs on."""
         return asyncio.get_running_loop()
+
+    @cached_property
+    def now(self) -> Callable[[], float]:
+        """`clock.now`, by the shortest way: `system.now()`."""
+        return self.loop.time if type(self.clock) is SystemClock else self.clock.now
 
     # --- who am I
 
@@ -151,7 +158,7 @@ class ActorSystem:
                     if inspect.isawaitable(result):
                         await result
                 except Exception as error:  # noqa: BLE001 - one callback's error must not keep the actors alive
-                    _log.warning("shutdown callback failed", error=repr(error), exc_info=error)
+                    _log.warning("shutdown callback failed", error=repr(error), traceback=traceback_of(error))
             await stop_everything(self)
         finally:
             self.shutdown_event.set()

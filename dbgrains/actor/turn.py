@@ -115,27 +115,28 @@ class GateKeeper(Protocol):
 class GatedReply(ReplyTo):
     """The sender that a handler of a leased activation takes away to answer later: it passes the gate, too."""
 
-    __slots__ = ("_cell", "_sender")
+    __slots__ = ("_cell", "ungated")
 
     def __init__(self, cell: GateKeeper, sender: ReplyTo) -> None:
         self._cell = cell
-        self._sender = sender
+        self.ungated = sender
+        """For the cell itself, which looks at the gate on its own."""
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
         if self._cell.may_answer:
-            self._sender.reply(message, headers)
+            self.ungated.reply(message, headers)
         else:
-            self._sender.fail(self._cell._fenced())
+            self.ungated.fail(self._cell._fenced())
 
     def fail(self, error: DbgrainsError) -> None:
-        self._sender.fail(error if self._cell.may_answer else self._cell._fenced())
+        self.ungated.fail(error if self._cell.may_answer else self._cell._fenced())
 
     def pid(self) -> PID:
-        return self._sender.pid()
+        return self.ungated.pid()
 
     @property
     def abandoned(self) -> bool:
-        return self._sender.abandoned
+        return self.ungated.abandoned
 
 
 def step_to_end(coroutine: Any) -> Any:

@@ -5,16 +5,24 @@ worker serves everybody. The moment a turn waits, its worker waits with it, so a
 for the cells that are still ready. So there are as many workers as turns that wait at the same time, and a
 few parked ones.
 
-A handler runs inside a real Task: `asyncio.timeout`, TaskGroup and `current_task()` work in it as anywhere.
+A handler runs inside a real Task: `asyncio.timeout`, TaskGroup and `current_task()` work in it as anywhere. That
+holds as well for the first step of a turn that is made in its caller's step, which saves two rounds of the event
+loop when the turn then does not wait: the step is made in the name of a parked worker (its Task is the current
+one, its contextvars are in force), and that worker goes on with the turn if it waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from asyncio import _enter_task, _leave_task, current_task
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Generator
+from functools import partial
 from types import coroutine
 from typing import Any, Final, Protocol, TypeAlias
+
+from dbgrains.actor.coarse_clock import CoarseClock
 
 PARKED_MAX: Final = 64
 """Workers kept for the next burst; 64 of them hold about 120 kB."""
@@ -28,21 +36,29 @@ Waiting: TypeAlias = Awaitable[Any]
 
 
 @coroutine
-def going_on(started: Coroutine[Any, Any, Any], yielded: Any) -> Generator[Any, Any, Any]:
-    """Go on with a coroutine whose first step was made elsewhere, and yielded `yielded`."""
+def going_on(
+    started: Coroutine[Any, Any, Any], yielded: Any, error: BaseException | None = None
+) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine whose first step was made elsewhere, and yielded `yielded`.
+
+    With `error`, that is thrown in at once instead of waiting for `yielded`.
+    """
     while True:
-        try:
-            yield yielded
-        except GeneratorExit:
-            started.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is thrown where the turn waits
+        if error is None:
             try:
-                yielded = started.throw(error)
-            except StopIteration as stop:
-                return stop.value
-        else:
-            return (yield from started)
+                yield yielded
+            except GeneratorExit:
+                started.close()
+                raise
+            except BaseException as raised:  # noqa: BLE001 - whatever it is, it is thrown where the turn waits
+                error = raised
+            else:
+                return (yield from started)
+        try:
+            yielded = started.throw(error)
+        except StopIteration as stop:
+            return stop.value
+        error = None
 
 
 class Runnable(Protocol):
@@ -55,16 +71,62 @@ class Runnable(Protocol):
         """The turn that waited has ended."""
 
 
+class Worker:
+    """One Task. Between turns it is parked, waiting for its `wakeup`."""
+
+    __slots__ = ("_handed", "_loop", "context", "is_awake", "task", "wakeup")
+
+    def __init__(self, pool: WorkerPool, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handed: tuple[Runnable, Coroutine[Any, Any, Any], Any] | None = None
+        self.is_awake = True
+        """It looks, or will look in this round of the loop, at the cells that are ready."""
+        self.context = contextvars.copy_context()
+        self.wakeup: asyncio.Future[None] | None = None
+        self.task = loop.create_task(pool._work(self), name="dbgrains worker", context=self.context)
+
+    def step(self, turn: Coroutine[Any, Any, Any]) -> Any:
+        """Make the first step of `turn` here and now, in the name of this parked worker.
+
+        Returns what the turn yields when it waits; raises StopIteration with its result when it has ended.
+        """
+        loop = self._loop
+        current = current_task(loop)
+        if current is not None:
+            _leave_task(loop, current)
+        _enter_task(loop, self.task)
+        try:
+            return self.context.run(turn.send, None)
+        finally:
+            _leave_task(loop, self.task)
+            if current is not None:
+                _enter_task(loop, current)
+
+    def hand_over(self, cell: Runnable, turn: Coroutine[Any, Any, Any], yielded: Any) -> None:
+        """Have this worker go on with the turn of `cell` whose first step it lent its name to."""
+        self._handed = (cell, turn, yielded)
+        if self.wakeup is not None and not self.wakeup.done():
+            self.wakeup.set_result(None)
+
+    def take_handed(self) -> tuple[Runnable, Coroutine[Any, Any, Any], Any] | None:
+        handed, self._handed = self._handed, None
+        return handed
+
+
 class WorkerPool:
     """Runs the cells that `schedule` names, in that order."""
 
-    def __init__(self) -> None:
+    def __init__(self, coarse: CoarseClock) -> None:
+        self._coarse = coarse
         self.turns = 0
         """Turns run by workers so far."""
         self._ready: deque[Runnable] = deque()
         self._awake = 0
-        self._parked: list[asyncio.Future[None]] = []
-        self._workers: set[asyncio.Task[None]] = set()
+        """Workers that look at `_ready`; while it is 0, nobody does."""
+        self._stepping: asyncio.Task[None] | None = None
+        """The Task of the worker that drains a cell right now."""
+        self._parked: list[Worker] = []
+        self._workers: set[Worker] = set()
         self._waiting: dict[Runnable, asyncio.Task[None]] = {}
         self._closed = False
 
@@ -73,6 +135,27 @@ class WorkerPool:
         self._ready.append(cell)
         if self._awake == 0:
             self._wake()
+
+    def lend(self) -> Worker | None:
+        """A parked worker in whose name a turn can be begun; None when there is none.
+
+        Give it back with `take_back` when the turn has ended, or have it `wait_for` the turn.
+        """
+        parked = self._parked
+        while parked:
+            worker = parked.pop()
+            if worker.wakeup is not None and not worker.wakeup.done():
+                return worker
+        return None
+
+    def take_back(self, worker: Worker) -> None:
+        """The turn begun in the name of `worker` ended at once."""
+        self._parked.append(worker)
+
+    def wait_for(self, worker: Worker, cell: Runnable, turn: Coroutine[Any, Any, Any], yielded: Any) -> None:
+        """The turn of `cell`, begun in the name of `worker`, waits: that worker goes on with it."""
+        self._waiting[cell] = worker.task
+        worker.hand_over(cell, turn, yielded)
 
     def cancel_turn(self, cell: Runnable) -> bool:
         """Cancel the turn of `cell` if it waits; False if it doesn't."""
@@ -92,73 +175,103 @@ class WorkerPool:
         """End all workers; how many ignored their cancellation for `grace_s`."""
         self._closed = True
         self._ready.clear()
-        workers = [task for task in self._workers if task is not asyncio.current_task()]
-        for task in workers:
+        tasks = [worker.task for worker in self._workers if worker.task is not asyncio.current_task()]
+        for task in tasks:
             task.cancel()
-        if not workers:
+        if not tasks:
             return 0
-        _, stuck = await asyncio.wait(workers, timeout=grace_s)
+        _, stuck = await asyncio.wait(tasks, timeout=grace_s)
         return len(stuck)
+
+    def is_cancelled(self) -> bool:
+        """Whether the Task that runs the present turn has a cancellation in the air: no other turn may get it."""
+        return self._stepping is not None and self._stepping.cancelling() > 0
 
     def _wake(self) -> None:
         if self._closed:
             return
         self._awake += 1
-        while self._parked:
-            parked = self._parked.pop()
-            if not parked.done():
-                parked.set_result(None)
-                return
-        task = asyncio.get_running_loop().create_task(self._work(), name="dbgrains worker")
-        self._workers.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._workers.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
+        worker = self.lend()
+        if worker is not None:
+            assert worker.wakeup is not None
+            worker.is_awake = True
+            worker.wakeup.set_result(None)
             return
-        # A turn's errors never get here: this is a defect of the cell, and the other cells must go on.
-        task.get_loop().call_exception_handler({"message": "a worker broke", "exception": error, "task": task})
-        self._retire()
+        worker = Worker(self, asyncio.get_running_loop())
+        self._workers.add(worker)
+        worker.task.add_done_callback(partial(self._ended, worker))
 
-    async def _work(self) -> None:
-        ready = self._ready
-        task = asyncio.current_task()
-        assert task is not None
-        loop = task.get_loop()
-        yield_at = self.turns + STEP_TURNS_MAX
-        while True:
-            while ready:
-                cell = ready.popleft()
-                waiting = cell.drain()
-                if waiting is not None:
-                    await self._wait_with(cell, waiting, task)
-                    if task.cancelling():  # a cancellation is still in the air: it must not hit the next turn
-                        self._retire()
-                        return
-                    yield_at = self.turns + STEP_TURNS_MAX
-                elif self.turns >= yield_at:
-                    await asyncio.sleep(0)
-                    yield_at = self.turns + STEP_TURNS_MAX
-            self._awake -= 1
-            if len(self._parked) >= PARKED_MAX or self._closed:
-                return
-            parked: asyncio.Future[None] = loop.create_future()
-            self._parked.append(parked)
-            try:
-                await parked
-            except asyncio.CancelledError:
-                if parked in self._parked:
-                    self._parked.remove(parked)
-                else:
-                    self._retire()
-                raise
-
-    async def _wait_with(self, cell: Runnable, waiting: Waiting, task: asyncio.Task[None]) -> None:
+    def _doze(self, worker: Worker) -> None:
+        """`worker` turns to something else than the cells that are ready; another one takes over if there are any."""
+        worker.is_awake = False
         self._awake -= 1
         if self._ready and self._awake == 0:
             self._wake()
-        self._waiting[cell] = task
+
+    def _ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if worker.is_awake:
+            self._doze(worker)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A turn's errors never get here: this is a defect of the cell, and the other cells must go on.
+            task.get_loop().call_exception_handler({"message": "a worker broke", "exception": error, "task": task})
+
+    async def _work(self, worker: Worker) -> None:
+        ready = self._ready
+        task = worker.task
+        while True:
+            self._coarse.refresh()  # deadlines of what waited are compared with it
+            yield_at = self.turns + STEP_TURNS_MAX
+            while ready:
+                cell = ready.popleft()
+                self._stepping = task
+                waiting = cell.drain()
+                self._stepping = None
+                if waiting is not None:
+                    self._waiting[cell] = task
+                    self._doze(worker)
+                    await self._finish(worker, cell, waiting)
+                if task.cancelling():  # it must not hit the turn of another actor
+                    return
+                if waiting is None:
+                    if self.turns < yield_at:
+                        continue
+                    await asyncio.sleep(0)
+                self._coarse.refresh()
+                yield_at = self.turns + STEP_TURNS_MAX
+            self._doze(worker)
+            if not await self._park(worker):
+                return
+
+    async def _park(self, worker: Worker) -> bool:
+        """Wait until there is something to do; False when this worker shall end."""
+        task = worker.task
+        while not self._closed and len(self._parked) < PARKED_MAX:
+            worker.wakeup = task.get_loop().create_future()
+            self._parked.append(worker)
+            error = None
+            try:
+                await worker.wakeup
+            except asyncio.CancelledError as cancelled:
+                error = cancelled
+            handed = worker.take_handed()
+            if handed is None:
+                if error is None:
+                    return True
+                if worker in self._parked:
+                    self._parked.remove(worker)
+                raise error
+            cell, turn, yielded = handed
+            await self._finish(worker, cell, going_on(turn, yielded, error))
+            if task.cancelling():
+                return False
+            if self._ready:
+                return True
+            self._doze(worker)
+        return False
+
+    async def _finish(self, worker: Worker, cell: Runnable, waiting: Waiting) -> None:
+        """Wait for the rest of a turn and tell its cell; the worker is awake afterwards."""
         result = error = None
         try:
             result = await waiting
@@ -169,10 +282,5 @@ class WorkerPool:
         finally:
             self._waiting.pop(cell, None)
             self._awake += 1
+            worker.is_awake = True
         cell.resume(result, error)
-
-    def _retire(self) -> None:
-        """This worker ends although it counts as awake: somebody else must take over."""
-        self._awake -= 1
-        if self._ready and self._awake == 0:
-            self._wake()
