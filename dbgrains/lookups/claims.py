@@ -37,6 +37,7 @@ from dbgrains.sansio.activation_step import (
 from dbgrains.sansio.storage_replies import Claimed, ClaimReply, Held, StaleRequest
 
 CLAIMS_WAITING_MAX: Final = 1_024
+_WITH_TOKEN: Final = (Claimed, Held, StaleRequest)
 _LEAVING: Final = "it is leaving the cluster"
 
 
@@ -87,7 +88,6 @@ class Claims:
 
     async def claim(self, key: str) -> Admission:
         """Claim `key`, or wait for the claim of it that is under way."""
-        waiter: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
         claim = self._claims.get(key)
         if claim is None:
             if (reason := self._refusal()) is not None:
@@ -95,6 +95,7 @@ class Claims:
             claim = _Claim(key, next(self._requests), self._shard.gate, self._shard.boottime())
             self._bulk.add(claim)
             self._claims[key] = claim
+        waiter: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
         claim.waiters.append(waiter)
         try:
             return await waiter
@@ -123,13 +124,13 @@ class Claims:
         gate = shard.gate
         for claim in batch:
             claim.gate = gate
-        return await self._storage.claim(
+        replies = await self._storage.claim(
             shard.number, shard.member_id, shard.nonce, [(claim.key, claim.request) for claim in batch]
         )
+        shard.observe(max((reply.token for reply in replies if isinstance(reply, _WITH_TOKEN)), default=0))
+        return replies
 
     def _continue(self, claim: _Claim, outcome: ClaimReply | StorageError) -> None:
-        if isinstance(outcome, Claimed | Held | StaleRequest):
-            self._shard.observe(outcome.token)
         elapsed_s = self._shard.boottime() - claim.started_at
         match next_step(outcome, claim.attempt, elapsed_s, self._limits):
             case Grant(token):
@@ -169,25 +170,24 @@ class Claims:
         if self._closed or not claim.gate.is_open:
             self._give_back(claim.key, granted)
             self._fail(claim, self._unavailable(self._refusal() or "its lease lapsed while it claimed the identity"))
-        elif all(waiter.done() for waiter in claim.waiters):
+        elif not self._settle(claim, granted):
             self._give_back(claim.key, granted)
-            self._forget(claim)
-        else:
-            self._settle(claim, granted)
 
-    def _settle(self, claim: _Claim, admission: Admission) -> None:
-        for waiter in self._forget(claim):
+    def _settle(self, claim: _Claim, admission: Admission) -> bool:
+        """Tell whoever still waits; False when nobody does."""
+        del self._claims[claim.key]
+        told = False
+        for waiter in claim.waiters:
             if not waiter.done():
                 waiter.set_result(admission)
+                told = True
+        return told
 
     def _fail(self, claim: _Claim, error: DbgrainsError) -> None:
-        for waiter in self._forget(claim):
+        del self._claims[claim.key]
+        for waiter in claim.waiters:
             if not waiter.done():
                 waiter.set_exception(error)
-
-    def _forget(self, claim: _Claim) -> list[asyncio.Future[Admission]]:
-        del self._claims[claim.key]
-        return claim.waiters
 
     def _give_back(self, key: str, admission: Admission) -> None:
         if isinstance(admission, Granted):
