@@ -348,7 +348,8 @@ class Cell(Process):
         system.in_turn = False
         workers.take_back(worker)
         sender = self._sender
-        if self._status == running and self.box is None:
+        ext = self._ext
+        if self._status == running and self.box is None and (ext is None or not ext.urgent):
             self._message = self._sender = self._headers = None
             self._status = MAY_WAIT
             if result is None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from asyncio import _enter_task, _leave_task, current_task
+from asyncio import _enter_task, _leave_task, current_task, isfuture
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
@@ -45,6 +45,8 @@ def going_on(
     """
     while True:
         if error is None:
+            if isfuture(yielded):
+                yielded._asyncio_future_blocking = True  # as `hand_over` found it
             try:
                 yield yielded
             except GeneratorExit:
@@ -81,7 +83,7 @@ class Worker:
         self._handed: tuple[Runnable, Coroutine[Any, Any, Any], Any] | None = None
         self.is_awake = True
         """It looks, or will look in this round of the loop, at the cells that are ready."""
-        self.context = contextvars.copy_context()
+        self.context = contextvars.Context()  # not that of whoever happened to need one more worker
         self.wakeup: asyncio.Future[None] | None = None
         self.task = loop.create_task(pool._work(self), name="dbgrains worker", context=self.context)
 
@@ -105,6 +107,10 @@ class Worker:
     def hand_over(self, cell: Runnable, turn: Coroutine[Any, Any, Any], yielded: Any) -> None:
         """Have this worker go on with the turn of `cell` whose first step it lent its name to."""
         self._handed = (cell, turn, yielded)
+        if isfuture(yielded):
+            # A future is marked from its await until a Task has it. That comes later here, and must not keep others
+            # from awaiting it meanwhile.
+            yielded._asyncio_future_blocking = False
         if self.wakeup is not None and not self.wakeup.done():
             self.wakeup.set_result(None)
 
