@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
 import uvloop
 from rich.console import Console
 
@@ -46,6 +48,10 @@ async def ask(names: Sequence[str], effort: Effort) -> list[Row]:
 def main() -> int:
     """Measure, print, write."""
     options = parse()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     baseline = read_baseline(options.baseline) if options.baseline else None
     effort = Effort(rounds=options.rounds, peers=options.peers)
     if options.quick:

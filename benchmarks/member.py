@@ -1,0 +1,105 @@
+"""A member process with counters, and clients of it: what is measured across processes.
+
+`python -m benchmarks.member --redis URL --cluster NAME --node NAME` runs one until its parent ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from benchmarks.counter import Increment, ProcessorTime, kinds
+from dbgrains.cluster.cluster import Cluster
+from dbgrains.config import ClusterConfig, LeaseConfig, RemoteConfig
+from dbgrains.lookups.db import DbIdentityLookup
+from dbgrains.providers.redis import RedisProvider
+from dbgrains.run import run
+from dbgrains.storage.redis import RedisIdentityStorage
+from dbgrains.testing.member_process import MemberProcess, announce, parent_gone
+from dbgrains.testing.redis_server import EmbeddedRedis
+
+LEASES = {
+    "default": LeaseConfig,
+    "benchmark": lambda: LeaseConfig(quarantine_s=5.0, sweep_grace_s=1.0),
+}
+"""`benchmark`: what a dead member left is collected soon, and a new server opens sooner."""
+
+
+def cluster_of(redis_url: str, name: str, lease: str, *, node: str | None = None, client: bool = False) -> Cluster:
+    """How members and clients build their cluster object."""
+    cluster = Cluster(
+        name=name,
+        provider=RedisProvider(redis_url),
+        lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
+        kinds=kinds(),
+        remote=RemoteConfig.bind_to_localhost(),
+        config=ClusterConfig(node_name=node, lease=LEASES[lease]()),
+        client=client,
+    )
+    assert cluster.remote is not None
+    for message in (Increment, ProcessorTime):
+        cluster.remote.serializers.register(message)
+    return cluster
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server, member processes, and a client in this process."""
+
+    redis: EmbeddedRedis
+    name: str
+    lease: str
+    client: Cluster
+    members: dict[str, MemberProcess]
+
+    async def start(self, node: str) -> MemberProcess:
+        """Start another member, or one again that has ended."""
+        process = await MemberProcess.start(
+            "benchmarks.member",
+            "--redis", self.redis.url, "--cluster", self.name, "--node", node, "--lease", self.lease,
+        )  # fmt: skip
+        self.members[node] = process
+        return process
+
+
+@asynccontextmanager
+async def a_site(nodes: Sequence[str], *, lease: str = "benchmark") -> AsyncIterator[Site]:
+    """A site with members of these names; everything is gone afterwards."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(EmbeddedRedis())
+        name = f"bench-{uuid.uuid4().hex[:8]}"
+        client = await stack.enter_async_context(cluster_of(redis.url, name, lease, client=True))
+        site = Site(redis, name, lease, client, {})
+        stack.push_async_callback(_end, site)
+        for node in nodes:
+            await site.start(node)
+        yield site
+
+
+async def _end(site: Site) -> None:
+    for process in site.members.values():
+        await process.__aexit__(None, None, None)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.member")
+    parser.add_argument("--redis", required=True)
+    parser.add_argument("--cluster", required=True)
+    parser.add_argument("--node", required=True)
+    parser.add_argument("--lease", choices=sorted(LEASES), default="default")
+    options = parser.parse_args()
+
+    async def until(cluster: Cluster) -> None:
+        announce(member_id=cluster.member_id, address=cluster.system.address)
+        await parent_gone()
+
+    return run(cluster_of(options.redis, options.cluster, options.lease, node=options.node), until=until)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
