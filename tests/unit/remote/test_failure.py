@@ -1,0 +1,79 @@
+"""Failures: every error that a caller can get arrives as the same error."""
+
+from __future__ import annotations
+
+import pytest
+
+from dbgrains import errors
+from dbgrains.errors import (
+    ActorFailedError,
+    DbgrainsError,
+    MovedError,
+    NotHereError,
+    Outcome,
+    OverloadedError,
+    RequestError,
+    StorageUnavailableError,
+)
+from dbgrains.remote.failure import decode_failure, encode_failure
+from dbgrains.wire.remote_pb2 import Failure
+
+PLAIN = [
+    cls
+    for cls in vars(errors).values()
+    if isinstance(cls, type)
+    and issubclass(cls, RequestError)
+    and cls not in (ActorFailedError, MovedError, OverloadedError, StorageUnavailableError)
+]
+
+
+def travelled(error: DbgrainsError) -> DbgrainsError:
+    return decode_failure(Failure.FromString(encode_failure(9, error).SerializeToString()))
+
+
+@pytest.mark.parametrize("cls", PLAIN, ids=lambda cls: cls.__name__)
+def test_every_request_error_arrives_as_itself(cls: type[RequestError]):
+    error = travelled(cls("what happened"))
+
+    assert type(error) is cls
+    assert str(error) == "what happened"
+    assert error.outcome is cls("").outcome
+    assert error.retryable is cls.retryable
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_what_is_known_about_the_work_arrives(outcome: Outcome):
+    assert travelled(NotHereError("x", outcome=outcome)).outcome is outcome
+
+
+def test_the_fields_arrive():
+    moved = travelled(MovedError("x", member_id="m", address="h:1"))
+    overloaded = travelled(OverloadedError("x", retry_after_s=0.25))
+    away = travelled(StorageUnavailableError("x", retry_after_s=1.5))
+    failed = travelled(ActorFailedError("x", type_name="app.Broken", text="boom"))
+
+    assert isinstance(moved, MovedError) and (moved.member_id, moved.address) == ("m", "h:1")
+    assert isinstance(overloaded, OverloadedError) and overloaded.retry_after_s == 0.25
+    assert isinstance(away, StorageUnavailableError) and away.retry_after_s == 1.5
+    assert isinstance(failed, ActorFailedError) and (failed.type_name, failed.text) == ("app.Broken", "boom")
+
+
+def test_an_error_of_the_application_arrives_as_its_nearest_ancestor():
+    class OutOfTea(OverloadedError):
+        """Ours."""
+
+    assert type(travelled(OutOfTea("no tea"))) is OverloadedError
+
+
+def test_a_long_or_broken_text_arrives_cut_and_readable():
+    error = travelled(NotHereError("\ud800" + "x" * 10_000))
+
+    assert str(error).startswith("\\ud800xxx")
+    assert len(str(error)) < 5_000
+
+
+def test_a_code_from_the_future_is_a_request_error():
+    error = decode_failure(Failure(code=999, outcome=77, text="new"))  # type: ignore[arg-type]
+
+    assert type(error) is RequestError
+    assert error.outcome is Outcome.MAY_HAVE_RUN
