@@ -62,7 +62,7 @@ class DbIdentityLookup:
         if self._services is not None:
             raise AlreadyStartedError(f"the identity lookup of cluster {services.cluster_name!r} is already started")
         if self._stopping is not None:
-            await self._stopping  # the previous incarnation must have left before the next one connects
+            await asyncio.wait({self._stopping})  # the previous incarnation leaves before the next one connects
         self._services = services
         if services.is_client:
             return

@@ -14,6 +14,7 @@ history breaks while the answer is under way, the activation is settled again wi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -129,6 +130,7 @@ class Reconciler:
                 for activation in batch:
                     if activation.gate is gate:
                         self._services.drop(activation, _reason(known))
+                await asyncio.sleep(0)  # they are fenced already: others' turns come first
                 continue
             asked_in = shard.gate
             asked = [activation for activation in batch if activation.gate is gate and self._is_live(activation)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 import structlog
@@ -11,8 +12,10 @@ from dbgrains.testing import virtual_clock
 from tests.unit.lookups.nemesis import FAULTS, Storm
 from tests.unit.lookups.world import World
 
-SEEDS = 60
-STORM_S = 60.0
+SEEDS = range(int(os.environ.get("DBGRAINS_STORMS_FROM", "0")), int(os.environ.get("DBGRAINS_STORMS", "100")))
+"""More of them: DBGRAINS_STORMS_FROM=100 DBGRAINS_STORMS=1000 python -m pytest tests/unit/lookups/test_db_storm.py"""
+
+STORM_S = 45.0
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +32,12 @@ def weather(seed: int) -> tuple[str, ...]:
     return (*(fault for fault in FAULTS if fault != "flush"), "clock back") if seed % 3 == 0 else FAULTS
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_no_identity_ever_has_two_that_may_act_and_all_answer_again_after_the_storm(seed: int):
     """
     Goal: I1, I2, I3 under random faults, and I12 after them.
-    Method: four members, five identities, four clients; a fault every few seconds for a virtual minute (crash,
-    pause, cut, storage down, flush, restart and promotion with lost data, an old primary that still serves,
+    Method: four members, five identities, four clients; a fault every few seconds for most of a virtual minute
+    (crash, pause, cut, storage down, flush, restart and promotion with lost data, an old primary that still serves,
     clock steps, lost and late messages, kill, leave); then healing, then everybody must answer.
     """
 
@@ -46,4 +49,4 @@ def test_no_identity_ever_has_two_that_may_act_and_all_answer_again_after_the_st
     storm = virtual_clock.run(story())
 
     assert storm.world.violations[:3] == [], f"seed {seed}, schedule: {storm.schedule}"
-    assert storm.world.effects > 300
+    assert storm.world.effects > 200

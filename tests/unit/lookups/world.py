@@ -384,7 +384,7 @@ class World:
                     if other is not grain:
                         self.violations.append(f"I1 at {self.now:.3f}: {other} and {grain}")
 
-    async def watch(self, interval_s: float = 0.02) -> None:
+    async def watch(self, interval_s: float = 0.05) -> None:
         """Judge all the time."""
         while True:
             self.judge()
