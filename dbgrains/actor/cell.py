@@ -485,6 +485,8 @@ class Cell(Process):
             status & SYSTEM or (not status & BLOCKED and self._has_turns())
         ):
             self._status = status
+            if self.box is not None and not status & ALWAYS_BOX and not self.box:
+                self.box = None
         else:
             self._status = status | SCHEDULED
             self._system.workers.schedule(self)

@@ -109,8 +109,10 @@ async def request(
     if chain is not None or not isinstance(process, Cell):
         return await answer_of(request_future(context, chain, target, message, headers, timeout))
     system.inline_left -= 1
-    may_be_inline = system.inline_left > 0
-    answer = process.call(message, headers) if may_be_inline else NOT_INLINE
+    if system.inline_left <= 0:
+        answer = await _call_and_breathe(system, process, message, headers)
+    else:
+        answer = process.call(message, headers)
     if answer is NOT_INLINE:
         answer = Future(system, target, type(message), timeout)
         box = process.box
@@ -123,14 +125,23 @@ async def request(
     else:
         return answer
     try:
-        if not may_be_inline:
-            # Only after the request was posted: a later one of this caller must not get in front of it.
-            system.inline_left = INLINE_BUDGET
-            await asyncio.sleep(0)
         return await answer.asyncio_future
     except asyncio.CancelledError:
         answer.cancel()
         raise
+
+
+async def _call_and_breathe(system: ActorSystem, cell: Cell, message: object, headers: Headers | None) -> Any:
+    """Call, and then let the loop turn: not before, or a later request of this caller would get in front."""
+    system.inline_left = INLINE_BUDGET
+    try:
+        answer = cell.call(message, headers)
+    except BaseException:
+        await asyncio.sleep(0)
+        raise
+    if answer is not NOT_INLINE:
+        await asyncio.sleep(0)
+    return answer
 
 
 async def answer_of(future: Future) -> Any:

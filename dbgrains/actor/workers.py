@@ -81,10 +81,10 @@ class Worker:
     def __init__(self, pool: WorkerPool, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._handed: tuple[Runnable, Coroutine[Any, Any, Any], Any] | None = None
-        self.is_awake = True
+        self.is_awake = False
         """It looks, or will look in this round of the loop, at the cells that are ready."""
-        self.context = contextvars.Context()  # not that of whoever happened to need one more worker
-        self.wakeup: asyncio.Future[None] | None = None
+        self.wakeup: asyncio.Future[None] = loop.create_future()
+        self.context = contextvars.Context()
         self.task = loop.create_task(pool._work(self), name="dbgrains worker", context=self.context)
 
     def step(self, turn: Coroutine[Any, Any, Any]) -> Any:
@@ -111,7 +111,7 @@ class Worker:
             # A future is marked from its await until a Task has it. That comes later here, and must not keep others
             # from awaiting it meanwhile.
             yielded._asyncio_future_blocking = False
-        if self.wakeup is not None and not self.wakeup.done():
+        if not self.wakeup.done():
             self.wakeup.set_result(None)
 
     def take_handed(self) -> tuple[Runnable, Coroutine[Any, Any, Any], Any] | None:
@@ -134,7 +134,8 @@ class WorkerPool:
         self._parked: list[Worker] = []
         self._workers: set[Worker] = set()
         self._waiting: dict[Runnable, asyncio.Task[None]] = {}
-        self._closed = False
+        self.is_closed = False
+        """Nothing is run any more."""
 
     def schedule(self, cell: Runnable) -> None:
         """`cell` has messages. It must not be scheduled already, nor be running."""
@@ -143,16 +144,21 @@ class WorkerPool:
             self._wake()
 
     def lend(self) -> Worker | None:
-        """A parked worker in whose name a turn can be begun; None when there is none.
+        """A parked worker, to be woken or to begin a turn in its name; a new one if need be, None when closed.
 
         Give it back with `take_back` when the turn has ended, or have it `wait_for` the turn.
         """
         parked = self._parked
         while parked:
             worker = parked.pop()
-            if worker.wakeup is not None and not worker.wakeup.done():
+            if not worker.wakeup.done():
                 return worker
-        return None
+        if self.is_closed:
+            return None
+        worker = Worker(self, asyncio.get_running_loop())
+        self._workers.add(worker)
+        worker.task.add_done_callback(partial(self._ended, worker))
+        return worker
 
     def take_back(self, worker: Worker) -> None:
         """The turn begun in the name of `worker` ended at once."""
@@ -179,7 +185,7 @@ class WorkerPool:
 
     async def close(self, grace_s: float) -> int:
         """End all workers; how many ignored their cancellation for `grace_s`."""
-        self._closed = True
+        self.is_closed = True
         self._ready.clear()
         tasks = [worker.task for worker in self._workers if worker.task is not asyncio.current_task()]
         for task in tasks:
@@ -194,18 +200,11 @@ class WorkerPool:
         return self._stepping is not None and self._stepping.cancelling() > 0
 
     def _wake(self) -> None:
-        if self._closed:
-            return
-        self._awake += 1
         worker = self.lend()
         if worker is not None:
-            assert worker.wakeup is not None
+            self._awake += 1
             worker.is_awake = True
             worker.wakeup.set_result(None)
-            return
-        worker = Worker(self, asyncio.get_running_loop())
-        self._workers.add(worker)
-        worker.task.add_done_callback(partial(self._ended, worker))
 
     def _doze(self, worker: Worker) -> None:
         """`worker` turns to something else than the cells that are ready; another one takes over if there are any."""
@@ -216,6 +215,11 @@ class WorkerPool:
 
     def _ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
+        if (handed := worker.take_handed()) is not None:  # cancelled before it made its own first step
+            cell, turn, _ = handed
+            turn.close()
+            self._waiting.pop(cell, None)
+            cell.resume(None, asyncio.CancelledError())
         if worker.is_awake:
             self._doze(worker)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -223,58 +227,49 @@ class WorkerPool:
             task.get_loop().call_exception_handler({"message": "a worker broke", "exception": error, "task": task})
 
     async def _work(self, worker: Worker) -> None:
-        ready = self._ready
-        task = worker.task
         while True:
-            self._coarse.refresh()  # deadlines of what waited are compared with it
-            yield_at = self.turns + STEP_TURNS_MAX
-            while ready:
-                cell = ready.popleft()
-                self._stepping = task
-                waiting = cell.drain()
-                self._stepping = None
-                if waiting is not None:
-                    self._waiting[cell] = task
-                    self._doze(worker)
-                    await self._finish(worker, cell, waiting)
-                if task.cancelling():  # it must not hit the turn of another actor
-                    return
-                if waiting is None:
-                    if self.turns < yield_at:
-                        continue
-                    await asyncio.sleep(0)
-                self._coarse.refresh()
-                yield_at = self.turns + STEP_TURNS_MAX
-            self._doze(worker)
-            if not await self._park(worker):
-                return
-
-    async def _park(self, worker: Worker) -> bool:
-        """Wait until there is something to do; False when this worker shall end."""
-        task = worker.task
-        while not self._closed and len(self._parked) < PARKED_MAX:
-            worker.wakeup = task.get_loop().create_future()
-            self._parked.append(worker)
             error = None
             try:
                 await worker.wakeup
             except asyncio.CancelledError as cancelled:
                 error = cancelled
-            handed = worker.take_handed()
-            if handed is None:
-                if error is None:
-                    return True
+            if (handed := worker.take_handed()) is not None:
+                cell, turn, yielded = handed
+                await self._finish(worker, cell, going_on(turn, yielded, error))
+            elif error is not None:
                 if worker in self._parked:
                     self._parked.remove(worker)
                 raise error
-            cell, turn, yielded = handed
-            await self._finish(worker, cell, going_on(turn, yielded, error))
-            if task.cancelling():
-                return False
-            if self._ready:
-                return True
+            await self._run_ready(worker)
+            if worker.task.cancelling():  # it must not hit the turn of another actor
+                return
             self._doze(worker)
-        return False
+            if len(self._parked) >= PARKED_MAX or self.is_closed:
+                return
+            worker.wakeup = worker.task.get_loop().create_future()
+            self._parked.append(worker)
+
+    async def _run_ready(self, worker: Worker) -> None:
+        """Run cells until none is ready, or this worker's Task is cancelled."""
+        ready = self._ready
+        task = worker.task
+        self._coarse.refresh()  # deadlines of what waited are compared with it
+        yield_at = self.turns + STEP_TURNS_MAX
+        while ready and not task.cancelling():
+            cell = ready.popleft()
+            self._stepping = task
+            waiting = cell.drain()
+            self._stepping = None
+            if waiting is not None:
+                self._waiting[cell] = task
+                self._doze(worker)
+                await self._finish(worker, cell, waiting)
+            elif self.turns < yield_at:
+                continue
+            else:
+                await asyncio.sleep(0)
+            self._coarse.refresh()
+            yield_at = self.turns + STEP_TURNS_MAX
 
     async def _finish(self, worker: Worker, cell: Runnable, waiting: Waiting) -> None:
         """Wait for the rest of a turn and tell its cell; the worker is awake afterwards."""
