@@ -11,11 +11,14 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from dbgrains.config import TlsConfig
 from dbgrains.errors import ConfigError
+
+_FIELDS: Final = ("certificate_path", "key_path", "ca_path")
 
 log = structlog.get_logger()
 
@@ -51,8 +54,7 @@ class CertificateFiles:
         return self._current
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
-        paths = (self.config.certificate_path, self.config.key_path, self.config.ca_path)
-        return tuple(_stamp(path) for path in paths)
+        return tuple(_stamp(f"tls.{field}", getattr(self.config, field)) for field in _FIELDS)
 
 
 def client_context(config: TlsConfig) -> ssl.SSLContext:
@@ -65,9 +67,7 @@ def client_context(config: TlsConfig) -> ssl.SSLContext:
 
 def _read(config: TlsConfig) -> Certificates:
     certificates = Certificates(
-        _content("tls.certificate_path", config.certificate_path),
-        _content("tls.key_path", config.key_path),
-        _content("tls.ca_path", config.ca_path),
+        *(_content(f"tls.{field}", getattr(config, field)) for field in _FIELDS),
     )
     try:
         ssl.create_default_context(cafile=config.ca_path)
@@ -95,9 +95,9 @@ def _content(field: str, path: str) -> bytes:
         raise ConfigError(f"{field}: {path} cannot be read: {error.strerror}") from None
 
 
-def _stamp(path: str) -> tuple[int, int, int]:
+def _stamp(field: str, path: str) -> tuple[int, int, int]:
     try:
         status = Path(path).stat()
     except OSError as error:
-        raise ConfigError(f"tls: {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{field}: {path} cannot be read: {error.strerror}") from None
     return status.st_mtime_ns, status.st_size, status.st_ino

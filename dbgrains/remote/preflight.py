@@ -68,15 +68,17 @@ async def _with_tls(address: str, host: str, port: int, tls: TlsConfig) -> str:
         return f"{address} refuses TLS: {reason}"
     try:
         async with asyncio.timeout(LATE_ALERT_S):
-            await reader.read(1)
+            first = await reader.read(1)  # a server that accepts speaks first in HTTP/2
+        reason = "" if first else "it hung up"
     except TimeoutError:
-        pass
+        reason = ""
     except (ssl.SSLError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or str(error)
-        return f"{address} does not accept the certificate of this process ({tls.certificate_path}): {reason}"
     finally:
         await _close(writer)
-    return ""
+    if not reason:
+        return ""
+    return f"{address} does not accept the certificate of this process ({tls.certificate_path}): {reason}"
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
