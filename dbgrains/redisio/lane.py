@@ -22,6 +22,7 @@ from dbgrains.redisio.errors import is_missing_script
 
 _FAILURES: Final = (redis_errors.RedisError, OSError, TimeoutError)
 _PIPELINE_WEIGHT_MAX: Final = 512
+_GRACE: Final = 0.05
 
 log = structlog.get_logger()
 
@@ -109,7 +110,8 @@ class Lane:
         loop = asyncio.get_running_loop()
         command.answer = loop.create_future()
         command.deadline = loop.time() + self._timeout_s
-        command.timer = loop.call_at(command.deadline, self._expire, command)
+        # The exchange ends at the deadline by itself; the timer is for commands that no exchange has taken.
+        command.timer = loop.call_at(command.deadline + self._timeout_s * _GRACE, self._expire, command)
         self._waiting.append(command)
         self._wake()
         return command.answer
@@ -122,7 +124,10 @@ class Lane:
                 return
 
     def _expire(self, command: Command) -> None:
-        command.fail(redis_errors.TimeoutError(f"no answer within {self._timeout_s:g} s"))
+        command.fail(self._late())
+
+    def _late(self) -> redis_errors.TimeoutError:
+        return redis_errors.TimeoutError(f"no answer within {self._timeout_s:g} s")
 
     def _stopped(self) -> StorageUnavailableError:
         return StorageUnavailableError("redis: the storage is not running")
@@ -147,13 +152,16 @@ class Lane:
                 self._discard(client)
 
     def _take(self) -> list[Command]:
-        """The commands to send together; those that nobody waits for any more are dropped."""
+        """The commands to send together; those that nobody waits for any more, or whose time is up, are dropped."""
         taken: list[Command] = []
-        weight = 0
+        weight, now = 0, asyncio.get_running_loop().time()
         while self._waiting and (not taken or weight + self._waiting[0].weight <= _PIPELINE_WEIGHT_MAX):
             command = self._waiting.popleft()
             if command.answer.done():
                 command.timer.cancel()
+                continue
+            if command.deadline <= now:
+                command.fail(self._late())
                 continue
             taken.append(command)
             weight += command.weight
@@ -168,9 +176,10 @@ class Lane:
                 replies = await _ask(client, [command.words for command in commands])
                 await _ask_unknown_scripts(client, commands, replies)
         except _FAILURES as error:
-            self._on_outcome(error)
+            failure = self._late() if isinstance(error, TimeoutError) else error
+            self._on_outcome(failure)
             for command in commands:
-                command.fail(error)
+                command.fail(failure)
             return False
         except asyncio.CancelledError:
             for command in commands:
