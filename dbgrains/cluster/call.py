@@ -1,0 +1,125 @@
+"""ClusterCall: one request to a grain, from the caller's side.
+
+It is the future that the caller awaits and the sender that every attempt carries. An error that comes back is
+shown to the router first, which may send the call again; only what the router lets through ends it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dbgrains.actor.future import Future
+from dbgrains.actor.process import Headers
+from dbgrains.cluster.messages import Touch
+from dbgrains.errors import DbgrainsError, NoMemberForKindError, Outcome, RequestTimeoutError
+
+if TYPE_CHECKING:
+    from dbgrains.cluster.route import Target
+    from dbgrains.cluster.router import Router
+
+
+class ClusterCall(Future):
+    """Made once per call, whatever the number of attempts; `number` tells which was made first."""
+
+    __slots__ = (
+        "_router",
+        "call_headers",
+        "due",
+        "enters",
+        "identity",
+        "kind",
+        "last_error",
+        "message",
+        "number",
+        "place",
+        "repeatable",
+        "request_id",
+        "timeout_s",
+    )
+
+    def __init__(
+        self,
+        router: Router,
+        kind: str,
+        identity: str,
+        message: object,
+        timeout_s: float,
+        headers: Headers | None,
+        *,
+        repeatable: bool,
+    ) -> None:
+        super().__init__(router.system)
+        self.kind = kind
+        self.identity = identity
+        self.message = message
+        self.call_headers = headers
+        self.repeatable = repeatable
+        self.enters = repeatable or type(message) is Touch
+        """The activator looks at it before the grain does, also when the activation is known."""
+        self.timeout_s = timeout_s
+        self.number = router.next_number()
+        self.place: Target | None = None
+        """The member that has it, or had it last; None for this one, found without a search."""
+        self.request_id = 0
+        """What the link calls it; 0 while no link has it."""
+        self.last_error: DbgrainsError | None = None
+        """Why the attempt before did not count."""
+        self._router = router
+        self.expire_after(timeout_s)
+        self.due: float = self.deadline or 0.0
+
+    def reply(self, message: object, headers: Headers | None = None) -> None:
+        if not self.abandoned:
+            self._router.answered(self)
+        super().reply(message, headers)
+
+    def fail(self, error: DbgrainsError) -> None:
+        if not self.abandoned and not self._router.failed(self, error):
+            super().fail(error)
+
+    def settle(self, error: DbgrainsError) -> None:
+        """End with `error`, without asking the router."""
+        super().fail(error)
+
+    def withdraw(self) -> None:
+        """The caller was cancelled: an attempt that has not started will not start."""
+        super().cancel()
+        if not self._router.gone(self):
+            self._router.withdraw(self)
+
+    def out_of_time(self, error: DbgrainsError) -> DbgrainsError:
+        """What the caller gets when its time ends while the call waits to be sent again after `error`."""
+        if isinstance(error, NoMemberForKindError):
+            return error
+        timeout = RequestTimeoutError(
+            f"{self._name()} found no place within {self.timeout_s:g} s, so it did not start; last: {error}",
+            outcome=Outcome.NOT_STARTED if error.outcome is Outcome.NOT_STARTED else Outcome.MAY_HAVE_RUN,
+        )
+        timeout.__cause__ = error
+        return timeout
+
+    def _expire(self) -> None:
+        if self.abandoned:
+            super()._expire()
+            return
+        waits = self._router.gone(self)
+        if waits and self.last_error is not None:
+            self.settle(self.out_of_time(self.last_error))
+        elif waits:
+            self.settle(
+                RequestTimeoutError(
+                    f"{self._name()} found no place within {self.timeout_s:g} s, so it did not start",
+                    outcome=Outcome.NOT_STARTED,
+                )
+            )
+        else:
+            where = f" from {self.place.member_id}" if self.place is not None else ""
+            self.settle(
+                RequestTimeoutError(f"{self._name()} got no answer{where} within {self.timeout_s:g} s; it may have run")
+            )
+
+    def _name(self) -> str:
+        return f"request {type(self.message).__name__} to {self.kind}/{self.identity!r:.80}"
+
+    def __repr__(self) -> str:
+        return f"ClusterCall({self.kind}/{self.identity}, #{self.number}, {'done' if self.abandoned else 'pending'})"

@@ -1,0 +1,334 @@
+"""Cluster: the object that users make, start and call.
+
+It owns what outlives an incarnation: the actor system, the kinds, the plug-ins, and its own state. Everything
+that belongs to one membership is a `Node`; when the cluster has given up on that, this makes the next one.
+
+    new -> starting -> running -> stopping -> stopped
+                         |  ^
+                         v  |
+                      rejoining
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from dbgrains.actor.system import ActorSystem
+from dbgrains.cluster.kind import ClusterKind, HasClusterKind, kinds_by_name
+from dbgrains.cluster.member_list import MemberList
+from dbgrains.cluster.node import Node
+from dbgrains.cluster.request import RequestPath
+from dbgrains.config import ClusterConfig, RemoteConfig
+from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ConfigError
+from dbgrains.remote.remote import Remote
+from dbgrains.sansio.identity import check_cluster_name
+from dbgrains.sansio.request_retry import pause_s
+
+if TYPE_CHECKING:
+    from dbgrains.cluster.interfaces import ClusterProvider, IdentityLookup
+    from dbgrains.cluster.pid_cache import PidCacheStatistics
+    from dbgrains.remote.transport import Transport
+    from dbgrains.sansio.topology import Member
+
+REJOIN_PAUSE_MIN_S: Final = 0.1
+REJOIN_PAUSE_MAX_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class ClusterState(Enum):
+    """Where a cluster object is in its life."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    REJOINING = "rejoining"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Extension(Protocol):
+    """Something that lives with the cluster: started after it has joined, stopped before it leaves."""
+
+    async def start(self, cluster: Cluster) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Milestone:
+    """Something that happens once. Await it as often as you like."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._error: BaseException | None = None
+
+    def reach(self, error: BaseException | None = None) -> None:
+        """It has happened, or it never will because of `error`. The first call counts."""
+        if not self._event.is_set():
+            self._error = error
+            self._event.set()
+
+    @property
+    def is_reached(self) -> bool:
+        return self._event.is_set() and self._error is None
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self._event.wait().__await__()
+        if self._error is not None:
+            raise self._error
+
+
+class Cluster(RequestPath):
+    """One process's part in a cluster: as a member that hosts grains, or as a client that calls them.
+
+        cluster = Cluster(name="shop", provider=..., lookup=..., kinds=[...])
+        async with cluster:
+            await cluster.request("click-counter", "counter", Increment())
+
+    Without a provider it is alone, and without `remote` as well it opens no port: grains in one process. One
+    object starts once; make another one to join again.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        lookup: IdentityLookup,
+        provider: ClusterProvider | None = None,
+        kinds: Iterable[HasClusterKind] = (),
+        remote: RemoteConfig | None = None,
+        config: ClusterConfig | None = None,
+        client: bool = False,
+        extensions: Sequence[Extension] = (),
+        system: ActorSystem | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.name = check_cluster_name(name)
+        self.config = config or ClusterConfig()
+        super().__init__(self.config.request_timeout_s)
+        self.kinds: Mapping[str, ClusterKind] = kinds_by_name(kinds)
+        self.lookup = lookup
+        self.provider = provider
+        self.extensions = tuple(extensions)
+        self.joined = Milestone()
+        """Await it to know that this process takes part."""
+        self.stopped = Milestone()
+        """Await it to know that it takes part no more, for whatever reason."""
+        if system is not None and system.cluster is not None:
+            raise ConfigError(f"system {system.name!r} belongs to cluster {system.cluster.name!r} already")
+        self.system = system or ActorSystem(name)
+        self.system.cluster = self
+        self._owns_system = system is None
+        self._is_client = client
+        self._remote_config = remote
+        self._transport = transport
+        self._remote: Remote | None = None
+        if remote is not None or transport is not None or provider is not None:
+            self._remote = Remote(self.system, remote, transport)
+        elif client:
+            raise ConfigError(f"cluster {name!r}: a client needs a provider that names the members")
+        self._state = ClusterState.NEW
+        self._node: Node | None = None
+        self._blocked: frozenset[str] = frozenset()
+        self._started_extensions: list[Extension] = []
+        self._rejoining: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self.system.on_shutdown(self._system_stops)
+
+    # --- coming and going ---------------------------------------------------------------------------------
+
+    async def start_member(self) -> None:
+        """Join and host the kinds. When anything fails, everything is undone and its error is raised."""
+        await self._start(is_client=False)
+
+    async def start_client(self) -> None:
+        """Join without hosting anything: for processes that only call. Opens no port."""
+        await self._start(is_client=True)
+
+    async def shutdown(self) -> None:
+        """Leave: place nothing here any more, let the turns finish, give the grains back, stop the actor system.
+
+        Takes at most `shutdown_timeout_s` for the grains. A second call waits for the first; cancelling the
+        caller does not stop it half-way.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._shutdown(), name="dbgrains cluster shutdown")
+        await asyncio.shield(self._stopping)
+
+    async def __aenter__(self) -> Cluster:
+        await self._start(is_client=self._is_client)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown()
+
+    async def _start(self, *, is_client: bool) -> None:
+        if self._state is not ClusterState.NEW:
+            raise AlreadyStartedError(
+                f"cluster {self.name!r} is {self._state.value}; one Cluster object starts once, make another one"
+            )
+        self._is_client = is_client
+        if is_client and self._remote is None:
+            raise ConfigError(f"cluster {self.name!r}: a client needs a provider that names the members")
+        self._state = ClusterState.STARTING
+        try:
+            await self._join()
+            for extension in self.extensions:
+                self._started_extensions.append(extension)
+                await extension.start(self)
+        except BaseException as error:
+            await self.shutdown()
+            self.joined.reach(error if isinstance(error, Exception) else None)
+            raise
+        if self._state is ClusterState.STARTING:
+            self._state = ClusterState.RUNNING
+        self.joined.reach()
+
+    async def _join(self) -> None:
+        """Become a member (or client) as a new incarnation."""
+        node = self._node = Node(
+            self.name,
+            self.system,
+            self.config,
+            self.kinds,
+            is_client=self._is_client,
+            lookup=self.lookup,
+            provider=self.provider,
+            remote=self._remote,
+            blocked=self._blocked,
+            requests=self,
+            on_lost=self._lost,
+        )
+        self._router = await node.start()
+        self._hosted = node.activator.kinds
+
+    async def _leave(self, *, graceful: bool) -> None:
+        """Take no new requests, and end the incarnation."""
+        node = self._node
+        if node is not None:
+            await node.stop(graceful=graceful)
+        self._hosted = {}
+        self._router = None
+
+    async def _shutdown(self) -> None:
+        self._state = ClusterState.STOPPING
+        try:
+            if self._rejoining is not None and self._rejoining is not asyncio.current_task():
+                self._rejoining.cancel()
+                await asyncio.wait((self._rejoining,))
+            for extension in reversed(self._started_extensions):
+                try:
+                    await extension.stop()
+                except Exception:
+                    log.exception("extension failed to stop", cluster=self.name, extension=repr(extension))
+            await self._leave(graceful=True)
+            if self._remote is not None:
+                await self._remote.stop()
+        finally:
+            self._state = ClusterState.STOPPED
+            self.joined.reach(ClusterNotRunningError(f"cluster {self.name!r} was stopped before it had joined"))
+            self.stopped.reach()
+        if self._owns_system and not self.system.is_stopping:
+            await self.system.shutdown()
+
+    async def _system_stops(self) -> None:
+        if self._state not in (ClusterState.NEW, ClusterState.STOPPED):
+            await self.shutdown()
+
+    # --- a dead incarnation -------------------------------------------------------------------------------
+
+    def _lost(self, reason: str) -> None:
+        """From the node: this incarnation is over. Be another one, or stop."""
+        if self._state is not ClusterState.RUNNING:
+            return
+        self._state = ClusterState.REJOINING
+        self._rejoining = asyncio.get_running_loop().create_task(self._rejoin(reason), name="dbgrains rejoin")
+        self._rejoining.add_done_callback(self._rejoin_ended)
+
+    async def _rejoin(self, reason: str) -> None:
+        for attempt in range(self.config.rejoin_attempts_max if self.config.rejoin else 0):
+            await self._leave(graceful=False)
+            if self._node is not None:
+                self._blocked |= {self._node.member.id}
+            await asyncio.sleep(pause_s(attempt, self.system.random.random(), REJOIN_PAUSE_MIN_S, REJOIN_PAUSE_MAX_S))
+            try:
+                await self._join()
+            except Exception as error:  # noqa: BLE001  whatever keeps it from joining, the next attempt may succeed
+                log.warning("could not join again", cluster=self.name, attempt=attempt + 1, error=str(error))
+                continue
+            self._state = ClusterState.RUNNING
+            assert self._node is not None
+            log.info("joined again", cluster=self.name, member=self._node.member.id, reason=reason)
+            return
+        log.error("member stops, its incarnation is over", cluster=self.name, reason=reason)
+
+    def _rejoin_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("joining again failed", cluster=self.name, exc_info=error)
+        if self._state is ClusterState.REJOINING and self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._shutdown(), name="dbgrains cluster shutdown")
+
+    # --- what it knows ------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ClusterState:
+        return self._state
+
+    @property
+    def is_client(self) -> bool:
+        return self._is_client
+
+    @property
+    def member(self) -> Member:
+        """This process, as the others know it now."""
+        return self._running_node("member").member
+
+    @property
+    def member_id(self) -> str:
+        """The id of this incarnation."""
+        return self.member.id
+
+    @property
+    def member_list(self) -> MemberList:
+        """Who the members are, as seen from here."""
+        return self._running_node("member_list").members
+
+    @property
+    def pid_cache_statistics(self) -> PidCacheStatistics:
+        """How the memory of other members' activations is doing."""
+        return self._running_node("pid_cache_statistics").cache.statistics()
+
+    @property
+    def activation_count(self) -> int:
+        """Activations on this member, starting and stopping ones included."""
+        return self._running_node("activation_count").activator.count
+
+    @property
+    def remote(self) -> Remote | None:
+        """The links to other processes; None when it opens none. Register message types with its serializers."""
+        return self._remote
+
+    def get_kinds(self) -> list[str]:
+        """The names of the kinds that this member hosts."""
+        return [] if self._is_client else sorted(self.kinds)
+
+    def _running_node(self, what: str) -> Node:
+        if self._node is None:
+            raise self._not_running(what)
+        return self._node
+
+    def _not_running(self, what: str) -> ClusterNotRunningError:
+        cure = {
+            ClusterState.NEW: "Start it: await cluster.start_member(), or start_client().",
+            ClusterState.STARTING: "Wait for it: await cluster.joined.",
+            ClusterState.REJOINING: "Its incarnation was lost; it takes part again in a moment.",
+        }.get(self._state, "Make another Cluster to join again.")
+        return ClusterNotRunningError(f"{what}: cluster {self.name!r} is {self._state.value}. {cure}")
+
+    def __repr__(self) -> str:
+        return f"Cluster({self.name!r}, {self._state.value}, kinds=[{', '.join(sorted(self.kinds))}])"

@@ -1,0 +1,120 @@
+"""HostedKind: one kind on this member, and every identity of it that is here in any way.
+
+An identity is in exactly one of three places: in `active` (a started activation, which may be called), in
+`pending` (between two states: being admitted, starting or stopping; requests wait there in order), or in
+neither. The dict of active ones is the only index of activations, so that an idle grain costs no more than its
+cell and one entry.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from dbgrains.actor.mailbox import bounded
+from dbgrains.errors import DbgrainsError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from dbgrains.actor.envelope import Queued
+    from dbgrains.cluster.grain_cell import GrainCell
+    from dbgrains.cluster.kind import ClusterKind
+    from dbgrains.cluster.replay import ReplayBook
+
+FAILURE_PAUSE_MIN_S: Final = 0.2
+FAILURE_PAUSE_MAX_S: Final = 5.0
+"""How long a failed activation is not tried again; doubles with each failure in a row."""
+
+FAILURES_MAX: Final = 10_000
+"""Failed identities that are remembered per kind; the oldest are forgotten."""
+
+
+class Pending:
+    """An identity on its way from one state to another on this member."""
+
+    __slots__ = ("cell", "dropped", "error", "parked", "started", "timer")
+
+    def __init__(self, cell: GrainCell | None = None) -> None:
+        self.cell = cell
+        """The activation that is starting or stopping; None while the lookup is asked."""
+        self.parked: list[Queued] = []
+        """Requests for the next activation, in order."""
+        self.started: asyncio.Future[None] | None = None
+        """While the Started turn runs: done when it has ended, well or not."""
+        self.timer: asyncio.TimerHandle | None = None
+        """While the Stopping turn runs: its limit."""
+        self.error: DbgrainsError | None = None
+        """Why it could not start."""
+        self.dropped = False
+        """The grant is lost already, so there is nothing to give back."""
+
+
+class Failure:
+    """An activation that failed a moment ago."""
+
+    __slots__ = ("error", "pause_s", "until")
+
+    def __init__(self, error: DbgrainsError, pause_s: float, until: float) -> None:
+        self.error = error
+        self.pause_s = pause_s
+        self.until = until
+
+
+class HostedKind:
+    """The activations of one kind on one member."""
+
+    __slots__ = ("active", "books", "bounded", "failures", "kind", "name", "parked_count", "pending", "props")
+
+    def __init__(self, kind: ClusterKind, mailbox_count_max: int) -> None:
+        self.kind = kind
+        self.name = kind.name
+        self.props = kind.props
+        if self.props.mailbox is None:
+            self.props = self.props.with_mailbox(bounded(kind.mailbox_count_max or mailbox_count_max))
+        self.bounded = kind.max_active is not None
+        # Bounded kinds are kept in the order of use; the others don't pay for it.
+        self.active: dict[str, GrainCell] = OrderedDict() if self.bounded else {}
+        self.pending: dict[str, Pending] = {}
+        self.failures: dict[str, Failure] = {}
+        self.books: dict[str, ReplayBook] = {}
+        """What activations remember of idempotency keys."""
+        self.parked_count = 0
+
+    def touch(self, identity: str) -> None:
+        """It was used just now. Only for bounded kinds."""
+        active = self.active
+        assert type(active) is OrderedDict
+        active.move_to_end(identity)
+
+    def park(self, pending: Pending, item: Queued) -> None:
+        """One request more that waits for the next activation."""
+        pending.parked.append(item)
+        self.parked_count += 1
+
+    def park_first(self, pending: Pending, items: list[Queued]) -> None:
+        """Requests that have waited longer than all that are parked."""
+        pending.parked[:0] = items
+        self.parked_count += len(items)
+
+    def take_parked(self, pending: Pending) -> list[Queued]:
+        """All that wait, in order; nobody waits any more."""
+        parked, pending.parked = pending.parked, []
+        self.parked_count -= len(parked)
+        return parked
+
+    def failed(self, identity: str, error: DbgrainsError, now: float) -> None:
+        """An activation failed: the next one is not tried before a pause."""
+        before = self.failures.pop(identity, None)
+        pause_s = FAILURE_PAUSE_MIN_S if before is None else min(FAILURE_PAUSE_MAX_S, before.pause_s * 2)
+        self.failures[identity] = Failure(error, pause_s, now + pause_s)
+        if len(self.failures) > FAILURES_MAX:
+            del self.failures[next(iter(self.failures))]
+
+    def recent_failure(self, identity: str, now: float) -> Failure | None:
+        """Why the identity must not be activated yet."""
+        failure = self.failures.get(identity)
+        return failure if failure is not None and now < failure.until else None
+
+    def __repr__(self) -> str:
+        return f"HostedKind({self.name!r}, active={len(self.active)}, pending={len(self.pending)})"

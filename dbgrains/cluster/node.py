@@ -1,0 +1,285 @@
+"""Node: this process as one incarnation in the cluster, from its id to its farewell.
+
+A member whose incarnation is dead to the cluster does not come back to life; the process makes a new Node.
+Everything that belongs to an incarnation (its id, its activations, what it remembers of others) is therefore
+here, and what outlives it (the actor system, kinds, plug-ins) is the Cluster's.
+
+Starting goes from the inside out, so that nobody is asked for what it cannot give yet: the port is bound and
+known, then the lookup may admit, then others are told. Stopping is the exact reverse, with the drain between:
+nobody places grains here any more, then the activations end, then their leases, then the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from dbgrains.cluster.activator import Activator
+from dbgrains.cluster.member_list import MemberList, TopologyChanged
+from dbgrains.cluster.messages import Touch
+from dbgrains.cluster.pid_cache import PidCache
+from dbgrains.cluster.router import Router
+from dbgrains.errors import ClusterNotRunningError
+from dbgrains.remote.events import EndpointConnected, EndpointTerminated
+from dbgrains.remote.handshake import Hello
+from dbgrains.sansio.identity import ClusterIdentity, ulid
+from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
+from dbgrains.sansio.topology import Member, Topology
+
+if TYPE_CHECKING:
+    import random
+
+    from dbgrains.actor.clock import Clock
+    from dbgrains.actor.event_stream import Subscription
+    from dbgrains.actor.system import ActorSystem
+    from dbgrains.cluster.interfaces import Activation, ClusterProvider, IdentityLookup
+    from dbgrains.cluster.kind import ClusterKind
+    from dbgrains.cluster.request import RequestPath
+    from dbgrains.config import ClusterConfig
+    from dbgrains.remote.remote import Remote
+
+MIN_STEP_S: Final = 0.25
+"""What each step of stopping may take when the budget is used up already."""
+
+log = structlog.get_logger()
+
+
+def new_member_id(node_name: str | None) -> str:
+    """`<node name>.<ULID>`. Drawn from the operating system: a seeded generator would draw it twice."""
+    name = node_name or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname().partition(".")[0])[:63] or "node"
+    return f"{name}.{ulid(time.time_ns() // 1_000_000, secrets.randbits(80))}"
+
+
+class Node:
+    """One incarnation. Serves its provider and lookup as their `ClusterServices`."""
+
+    def __init__(
+        self,
+        name: str,
+        system: ActorSystem,
+        config: ClusterConfig,
+        kinds: Mapping[str, ClusterKind],
+        *,
+        is_client: bool,
+        lookup: IdentityLookup,
+        provider: ClusterProvider | None,
+        remote: Remote | None,
+        blocked: frozenset[str],
+        requests: RequestPath,
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self.cluster_name = name
+        self.system = system
+        self.config = config
+        self.is_client = is_client
+        self.member = Member(id=new_member_id(config.node_name), address="")
+        self.remote = remote
+        self.members = MemberList(system.clock.now, self._topology_changed)
+        self.members.block(blocked)
+        self.cache = PidCache(config.pid_cache_max, config.pid_cache_ttl_s, system.clock.now)
+        self.activator = Activator(system, config, () if is_client else kinds.values(), lookup, requests)
+        self.router: Router | None = None
+        self._kinds = {} if is_client else kinds
+        self._lookup = lookup
+        self._provider = provider
+        self._on_lost = on_lost
+        self._strategies: dict[str, MemberStrategy] = {name: kind.member_strategy for name, kind in kinds.items()}
+        self._placements: dict[str, int] = {}
+        self._leaving = False
+        self._lost = False
+        self._graceful = True
+        self._stop_by = 0.0
+        self._subscriptions: list[Subscription[Any]] = []
+        self._undo: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+
+    # --- coming and going ---------------------------------------------------------------------------------
+
+    async def start(self) -> Router:
+        """Become part of the cluster. When a step fails, those before it are undone and its error is raised."""
+        try:
+            await self._start_remote()
+            self._undo.append(("lookup", self._stop_lookup))
+            await self._lookup.start(self)
+            router = self.router = Router(
+                self.system,
+                self.member,
+                self.config,
+                lookup=self._lookup,
+                members=self.members,
+                cache=self.cache,
+                activator=self.activator,
+                remote=self.remote,
+            )
+            self._undo.append(("requests", self._stop_router))
+            self._open_registry()
+            self._undo.append(("activations", self._drain))
+            if self._provider is not None:
+                self._undo.append(("provider", self._stop_provider))
+                await self._provider.start(self)
+            if not self.is_client:
+                self.members.register(self.member)
+        except BaseException:
+            await self.stop(graceful=False)
+            raise
+        if self._lost:
+            await self.stop(graceful=False)
+            raise ClusterNotRunningError(f"{self.member.id} was declared dead while it joined {self.cluster_name!r}")
+        log.info("joined", **self._names(), address=self.member.address, kinds=sorted(self._kinds))
+        return router
+
+    async def stop(self, *, graceful: bool) -> None:
+        """Leave: undo what `start` did, in reverse, within the configured budget. Never raises for a plug-in's sake."""
+        self._leaving = True
+        self._graceful = graceful and not self._lost
+        self._stop_by = self.system.clock.now() + self.config.shutdown_timeout_s
+        while self._undo:
+            what, undo = self._undo.pop()
+            left_s = max(MIN_STEP_S, self._stop_by - self.system.clock.now())
+            try:
+                async with asyncio.timeout(left_s):
+                    await undo()
+            except TimeoutError:
+                log.warning("stopping took too long", what=what, budget_s=round(left_s, 3), **self._names())
+            except Exception:
+                log.exception("stopping failed", what=what, **self._names())
+
+    def _open_registry(self) -> None:
+        registry = self.system.registry
+        registry.add_namespace("@grain", self.activator.resolve_grain)
+        registry.add_namespace("@place", self.activator.resolve_place)
+
+    async def _start_remote(self) -> None:
+        """Bind, so that the address is known, and know oneself by it."""
+        system = self.system
+        system.id = self.member.id
+        remote = self.remote
+        if remote is not None:
+            remote.serializers.register(Touch, "dbgrains.Touch")
+            stream = system.event_stream
+            self._undo.append(("links", self._stop_listening))
+            self._subscriptions += [
+                stream.subscribe(EndpointConnected, self._endpoint_connected),
+                stream.subscribe(EndpointTerminated, self._endpoint_terminated),
+            ]
+            hello = Hello(
+                cluster=self.cluster_name,
+                member_id=self.member.id,
+                address=f"client:{self.member.id}" if self.is_client else "",
+                settings=f"{self._lookup.settings}; {self.config.lease.describe()}",
+                blocked=dict.fromkeys(self.members.blocked, "an earlier incarnation of this process"),
+            )
+            if remote.hello.member_id:
+                await remote.rejoin(hello)
+            else:
+                await remote.start(hello)
+        self.member = Member(
+            id=self.member.id, address=system.address, kinds=frozenset(self._kinds), labels=dict(self.config.labels)
+        )
+
+    async def _stop_listening(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.unsubscribe()
+
+    async def _stop_lookup(self) -> None:
+        await self._lookup.stop()
+
+    async def _stop_router(self) -> None:
+        if self.router is not None:
+            await self.router.close(ClusterNotRunningError(f"member {self.member.id} has left {self.cluster_name!r}"))
+
+    async def _drain(self) -> None:
+        await self.activator.drain("shutdown" if self._graceful else "stopped", self._stop_by)
+
+    async def _stop_provider(self) -> None:
+        assert self._provider is not None
+        await self._provider.stop(graceful=self._graceful)
+
+    # --- ClusterServices ----------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Clock:
+        return self.system.clock
+
+    @property
+    def random(self) -> random.Random:
+        return self.system.random
+
+    @property
+    def topology(self) -> Topology:
+        return self.members.topology
+
+    def members_seen(self, members: Sequence[Member]) -> None:
+        self.members.update(members)
+
+    def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
+        hosts = self.members.topology.hosting(kind)
+        if self._leaving:
+            hosts = tuple(h for h in hosts if h.id != self.member.id)
+        if not hosts:
+            return None
+        strategy = self._strategies.get(kind)
+        if strategy is None:
+            strategy = self._strategies[kind] = RendezvousStrategy()
+        counter = self._placements.get(kind, 0)
+        self._placements[kind] = counter + 1
+        chosen = strategy.choose(PlacementRequest(kind, identity, hosts, self.member, counter))
+        unwanted = avoid | self.members.suspected
+        if chosen.id in unwanted:
+            others = candidates(hosts, unwanted)
+            chosen = strategy.choose(PlacementRequest(kind, identity, others, self.member, counter))
+        return chosen
+
+    def activations(self) -> Iterator[Activation]:
+        return iter(self.activator.cells())
+
+    def find_activation(self, identity: ClusterIdentity) -> Activation | None:
+        return self.activator.any_cell(identity)
+
+    def is_activating(self, identity: ClusterIdentity) -> bool:
+        return self.activator.is_activating(identity)
+
+    def drop(self, activation: Activation, reason: str) -> None:
+        self.activator.drop(activation, reason)
+
+    def lost(self, reason: str) -> None:
+        if self._lost or self._leaving:
+            return
+        self._lost = True
+        log.error("lost", reason=reason, **self._names())
+        for activation in self.activator.cells():
+            self.activator.drop(activation, reason)
+        self._on_lost(reason)
+
+    # --- what changes around it ---------------------------------------------------------------------------
+
+    def _topology_changed(self, change: TopologyChanged) -> None:
+        for member in change.left:
+            self.cache.forget_member(member.id)
+        self.system.event_stream.publish(change)
+        log.info(
+            "topology changed",
+            **self._names(),
+            members=len(change.topology),
+            joined=[m.id for m in change.joined],
+            left=[m.id for m in change.left],
+        )
+
+    def _endpoint_connected(self, event: EndpointConnected) -> None:
+        self.members.trust(event.member_id)
+
+    def _endpoint_terminated(self, event: EndpointTerminated) -> None:
+        self.cache.forget_member(event.member_id)
+        self.members.suspect(event.member_id)
+
+    def _names(self) -> dict[str, str]:
+        return {"cluster": self.cluster_name, "member": self.member.id}
+
+    def __repr__(self) -> str:
+        return f"Node({self.member.id} of {self.cluster_name!r})"

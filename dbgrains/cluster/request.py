@@ -1,0 +1,151 @@
+"""What happens when a grain is called.
+
+    active on this member and idle      its turn runs right here; nothing else is made
+    active on this member, busy         a `ClusterCall` waits in its mailbox
+    anything else                       a `ClusterCall` goes to the `Router`, which knows the place or finds it
+
+This is the warm path: everything that most calls don't need is behind the first miss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from dbgrains.actor.future import Future
+from dbgrains.actor.pid import PID
+from dbgrains.actor.process import Headers
+from dbgrains.actor.turn import NOT_INLINE
+from dbgrains.cluster.call import ClusterCall
+from dbgrains.cluster.messages import Touch
+from dbgrains.cluster.replay import IDEMPOTENCY_HEADER, check_key
+from dbgrains.config import REQUEST_TIMEOUT_S_MAX, check_positive
+from dbgrains.errors import ClusterNotRunningError, RequestTimeoutError
+from dbgrains.sansio.identity import check_name
+
+if TYPE_CHECKING:
+    from dbgrains.cluster.hosted_kind import HostedKind
+    from dbgrains.cluster.router import Router
+
+INLINE_BUDGET: Final = 64
+"""Calls that run in their callers' steps before one of them lets the event loop breathe."""
+
+
+class RequestPath:
+    """The calling side of a cluster. `Cluster` is one; it opens and closes the path."""
+
+    def __init__(self, request_timeout_s: float) -> None:
+        self._request_timeout_s = request_timeout_s
+        self._hosted: Mapping[str, HostedKind] = {}
+        self._router: Router | None = None
+        self._inline_left = INLINE_BUDGET
+
+    async def request(
+        self,
+        identity: str,
+        kind: str,
+        message: object,
+        timeout: float | None = None,
+        *,
+        headers: Headers | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Call a grain and return its answer; it is activated if it must be.
+
+        Raises a RequestError whose `outcome` says whether it may have run. `timeout` is in seconds (None: the
+        configured one). With an `idempotency_key` it is also sent again when it may have run: the activation
+        runs each key once, and repeats the answer to who asks again.
+
+        Cancelling the caller never aborts a turn that has started.
+        """
+        if timeout is not None and not (type(timeout) is float and 0.0 < timeout <= REQUEST_TIMEOUT_S_MAX):
+            timeout = check_positive("timeout", timeout, maximum=REQUEST_TIMEOUT_S_MAX)
+        if idempotency_key is None:
+            try:
+                hosted = self._hosted.get(kind)
+                cell = None if hosted is None else hosted.active.get(identity)
+            except TypeError:  # unhashable, so certainly no text: `_call` says so
+                cell = None
+            if cell is not None and not self._is_searched(kind, identity):
+                if cell.hosted.bounded:
+                    cell.hosted.touch(identity)
+                self._inline_left -= 1
+                if self._inline_left <= 0:
+                    self._inline_left = INLINE_BUDGET
+                    await asyncio.sleep(0)
+                answer = cell.call(message, headers)
+                if answer is not NOT_INLINE:
+                    if type(answer) is Future:
+                        answer.expire_after(self._request_timeout_s if timeout is None else timeout)
+                        return await answer
+                    return answer
+        return await self._call(identity, kind, message, timeout, headers, idempotency_key)
+
+    async def request_or_none(
+        self,
+        identity: str,
+        kind: str,
+        message: object,
+        timeout: float | None = None,
+        *,
+        headers: Headers | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any | None:
+        """As `request`, but None when there is no answer in time. It may have run, or still run."""
+        try:
+            return await self.request(
+                identity, kind, message, timeout, headers=headers, idempotency_key=idempotency_key
+            )
+        except RequestTimeoutError:
+            return None
+
+    async def get(self, identity: str, kind: str, timeout: float | None = None) -> PID:
+        """Activate the grain if it must be, and return the PID of its activation. Rarely needed.
+
+        The PID is of this one activation: what is sent to it later is refused when the grain has moved.
+        """
+        if timeout is not None:
+            timeout = check_positive("timeout", timeout, maximum=REQUEST_TIMEOUT_S_MAX)
+        pid: PID = await self._call(identity, kind, Touch(), timeout, None, None)
+        return pid
+
+    async def _call(
+        self,
+        identity: str,
+        kind: str,
+        message: object,
+        timeout: float | None,
+        headers: Headers | None,
+        idempotency_key: str | None,
+    ) -> Any:
+        check_name("kind", kind)
+        check_name("identity", identity)
+        router = self._router
+        if router is None:
+            raise self._not_running(f"request to {kind}/{identity!r:.80}")
+        if idempotency_key is not None:
+            headers = {**(headers or {}), IDEMPOTENCY_HEADER: check_key(idempotency_key)}
+        call = ClusterCall(
+            router,
+            kind,
+            identity,
+            message,
+            self._request_timeout_s if timeout is None else timeout,
+            headers,
+            repeatable=idempotency_key is not None,
+        )
+        router.dispatch(call)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            call.withdraw()
+            raise
+
+    def _is_searched(self, kind: str, identity: str) -> bool:
+        """Whether earlier calls wait for this identity: later ones must not overtake them."""
+        router = self._router
+        return router is not None and bool(router.routes) and (kind, identity) in router.routes
+
+    def _not_running(self, what: str) -> ClusterNotRunningError:
+        raise NotImplementedError

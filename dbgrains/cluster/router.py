@@ -1,0 +1,182 @@
+"""From a call to the member that runs it: by what is known, or by finding out.
+
+A call whose place is known is sent at once: to the activation on this member, or to the remembered place on
+another one. Otherwise it joins the *route* of its identity: one search, shared by all calls of this process
+that need that identity (see `route`).
+
+`answered`, `failed` and `gone` are what a call tells afterwards. Whatever comes back, the order in which
+this process made its calls to one identity is kept while the activation does not move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dbgrains.cluster.route import Route, Target
+from dbgrains.errors import (
+    DbgrainsError,
+    MovedError,
+    NotHereError,
+    Outcome,
+    OverloadedError,
+    RequestTimeoutError,
+    UnreachableError,
+)
+from dbgrains.sansio.identity import key_form
+from dbgrains.sansio.request_retry import may_send_again
+
+if TYPE_CHECKING:
+    from dbgrains.actor.system import ActorSystem
+    from dbgrains.cluster.activator import Activator
+    from dbgrains.cluster.call import ClusterCall
+    from dbgrains.cluster.interfaces import IdentityLookup
+    from dbgrains.cluster.member_list import MemberList
+    from dbgrains.cluster.pid_cache import PidCache
+    from dbgrains.config import ClusterConfig
+    from dbgrains.remote.remote import Remote
+    from dbgrains.sansio.topology import Member
+
+
+class Router:
+    """Sends the calls of one incarnation."""
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        me: Member,
+        config: ClusterConfig,
+        *,
+        lookup: IdentityLookup,
+        members: MemberList,
+        cache: PidCache,
+        activator: Activator,
+        remote: Remote | None,
+    ) -> None:
+        self.system = system
+        self.me = me
+        self.config = config
+        self.lookup = lookup
+        self.members = members
+        self.cache = cache
+        self.activator = activator
+        self.remote = remote
+        self.next_number: Callable[[], int] = itertools.count(1).__next__
+        """Numbers for calls, in the order in which they are made."""
+        self.waiting_count = 0
+        """Calls that wait for a route; bounded by `parked_requests_max`."""
+        self.routes: dict[tuple[str, str], Route] = {}
+        """Identities that are being searched for."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed: DbgrainsError | None = None
+
+    def dispatch(self, call: ClusterCall) -> None:
+        """Send `call`, now or when its place is found. Its answer comes to the call."""
+        kind, identity = call.kind, call.identity
+        if self.routes and (route := self.routes.get((kind, identity))) is not None:
+            route.take(call)
+            return
+        cell = self.activator.find(kind, identity)
+        if cell is not None:
+            call.place = None
+            if call.enters:
+                self.activator.place(kind, identity, call.message, call, call.call_headers, call.due)
+            else:
+                cell.post_user(call.message, call, call.call_headers, call.due)
+            return
+        remote = self.remote
+        place = self.cache.get(kind, identity) if remote is not None else None
+        if place is None or remote is None:
+            self._find_route(call)
+            return
+        call.place = Target(place.member_id, place.address)
+        target = f"@place/{key_form(kind, identity)}" if call.enters else place.target
+        call.request_id = remote.post_request(
+            place.address, place.member_id, target, call.message, call, call.due, call.call_headers
+        )
+
+    def answered(self, call: ClusterCall) -> None:
+        """It ran where it was sent: that place is right."""
+        route = self.routes.get((call.kind, call.identity)) if self.routes else None
+        if route is not None and call in route.flying:
+            route.confirm(call)
+
+    def failed(self, call: ClusterCall, error: DbgrainsError) -> bool:
+        """Whether `call` goes on in spite of `error`; False: give it to the caller."""
+        route = self.routes.get((call.kind, call.identity)) if self.routes else None
+        flying = route is not None and call in route.flying
+        if error.outcome is Outcome.RAN:
+            self.answered(call)
+            return False
+        if not flying and call.place is not None and isinstance(error, NotHereError | MovedError | UnreachableError):
+            self.cache.forget(call.kind, call.identity, call.place.member_id)
+        again = (
+            self._closed is None
+            and not isinstance(error, RequestTimeoutError)
+            and may_send_again(error, repeatable=call.repeatable)
+        )
+        if again:
+            call.last_error = error
+        if route is not None and flying:
+            route.landed(call, error if again else None)
+        elif again and route is not None:
+            route.take(call)
+        elif again:
+            self._find_route(call, error)
+        return again
+
+    def gone(self, call: ClusterCall) -> bool:
+        """Nobody waits for it any more: its caller was cancelled, or its deadline passed.
+
+        Whether it was waiting to be sent, so that it certainly runs nowhere.
+        """
+        route = self.routes.get((call.kind, call.identity)) if self.routes else None
+        return route is not None and route.drop(call)
+
+    def withdraw(self, call: ClusterCall) -> None:
+        """Its caller was cancelled: whoever has it need not start it."""
+        if call.request_id and call.place is not None and self.remote is not None:
+            self.remote.cancel_request(call.place.address, call.place.member_id, call.request_id)
+
+    async def close(self, error: DbgrainsError) -> None:
+        """Nothing is searched for any more; calls that wait for a route fail with `error`."""
+        self._closed = error
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for route in list(self.routes.values()):
+            route.fail_waiting(error)
+        self.routes.clear()
+
+    def remove(self, route: Route) -> None:
+        """The search has ended."""
+        if self.routes.get((route.kind, route.identity)) is route:
+            del self.routes[route.kind, route.identity]
+
+    def _find_route(self, call: ClusterCall, error: DbgrainsError | None = None) -> None:
+        if self._closed is not None:
+            call.settle(self._closed)
+            return
+        if self.waiting_count >= self.config.parked_requests_max:
+            call.settle(
+                OverloadedError(
+                    f"{self.waiting_count} requests wait for their grains to be found (parked_requests_max); "
+                    f"kind {call.kind!r}, identity {call.identity!r:.80} was not sent"
+                )
+            )
+            return
+        route = self.routes[call.kind, call.identity] = Route(self, call.kind, call.identity)
+        route.take(call)
+        route.error = error
+        if call.place is not None:
+            route.target_tried = call.place
+        task = asyncio.get_running_loop().create_task(route.run(), name=f"dbgrains route {call.kind}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def __repr__(self) -> str:
+        return f"Router({self.me.id}, routes={len(self.routes)}, waiting={self.waiting_count})"
