@@ -20,7 +20,7 @@ from dbgrains.demo.ledger import Ledger
 from dbgrains.demo.load import Load
 from dbgrains.demo.report import Report
 from dbgrains.demo.screen import MemberView, Screen, View
-from dbgrains.errors import ConfigError
+from dbgrains.errors import ConfigError, DbgrainsError
 from dbgrains.testing.member_process import MemberProcess
 from dbgrains.testing.redis_server import EmbeddedRedis
 
@@ -32,6 +32,10 @@ RETURN_TIMEOUT_S: Final = 30.0
 """The story waits this long for the last counter of the killed member, whatever `seconds` says."""
 
 VIEW_INTERVAL_S: Final = 0.25
+
+
+class StorySpoiledError(DbgrainsError):
+    """The cluster did not get far enough to play the story."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,14 @@ class _Story:
                 f"The database is new, so it might have forgotten who owns what: it grants nothing for "
                 f"{LEASE.quarantine_s:g} s."
             )
-        async with asyncio.timeout(RETURN_TIMEOUT_S):
-            while len(progress.places) < len(self._counters):
-                await asyncio.sleep(0.02)
+        deadline = self._loop.time() + RETURN_TIMEOUT_S
+        while len(progress.places) < len(self._counters):
+            if self._loop.time() > deadline:
+                raise StorySpoiledError(
+                    f"only {len(progress.places)} of {len(self._counters)} counters have answered within "
+                    f"{RETURN_TIMEOUT_S:g} s; errors of their callers: {dict(progress.errors) or 'none'}"
+                )
+            await asyncio.sleep(0.02)
         report.spread = self._hosted()
         self._screen.tell(
             f"{len(self._counters)} counters came to life: "

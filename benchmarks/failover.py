@@ -1,0 +1,153 @@
+"""How long is a grain away when its member dies, and what does that do to Redis?
+
+Three members, the default lease. One is killed (SIGKILL) or stands still (SIGSTOP); from that moment every one of its
+grains is called until it answers. Then a member with very many activations is killed, and Redis tells which of the
+commands that cleaned up after it took longest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final
+
+from redis.asyncio import Redis
+
+from benchmarks.counter import QUICK, Increment
+from benchmarks.member import Site, a_site
+from benchmarks.questions import Effort
+from benchmarks.report import Row, Target
+from benchmarks.runner import callers
+from dbgrains.config import LeaseConfig
+from dbgrains.errors import RequestError
+from dbgrains.testing.member_process import MemberProcess
+
+GRAINS: Final = 300
+MANY: Final = 100_000
+TIMEOUT_S: Final = 20.0
+LONGEST_S: Final = 60.0
+SLOWLOG_FROM_US: Final = 200
+
+
+async def rows(effort: Effort) -> list[Row]:
+    """The fail-over budgets and the one of Redis."""
+    runs = 3 if effort.scale >= 1 else 1
+    killed, stopped = list[float](), list[float]()
+    async with a_site(["a", "b", "c"], lease="default") as site:
+        for _ in range(runs):
+            killed += await absence(site, MemberProcess.kill)
+            stopped += await absence(site, MemberProcess.pause)
+    longest_ms, many, seconds = await longest_command(effort)
+    ttl_s = LeaseConfig().ttl_s
+    return [
+        Row.of(
+            "fail-over of a grain after SIGKILL, p99",
+            _p99(killed),
+            "s",
+            Target(at_most=5),
+            floor=ttl_s,
+            note=_spread(killed) + "; floor: the lease's ttl",
+        ),
+        Row.of(
+            "fail-over of a grain after SIGSTOP, p99",
+            _p99(stopped),
+            "s",
+            Target(at_most=8),
+            floor=ttl_s,
+            note=_spread(stopped) + "; floor: the lease's ttl",
+        ),
+        Row.of(
+            f"a member with {many:,} activations lost: longest Redis command",
+            longest_ms,
+            "ms",
+            Target(at_most=5),
+            note=f"all called again and swept in {seconds:.0f} s",
+        ),
+    ]
+
+
+async def absence(site: Site, strike: Callable[[MemberProcess], None]) -> list[float]:
+    """Seconds from the strike until each grain of the struck member has answered; the member comes back afterwards."""
+    identities = [f"grain-{number}" for number in range(GRAINS)]
+    await _call_all(site, identities)
+    struck, process = await _busiest(site, identities)
+    theirs = [identity for identity in identities if identity in struck]
+    started = perf_counter()
+    strike(process)
+    answers = await asyncio.gather(*(_answered(site, identity, started) for identity in theirs))
+    node = next(name for name, member in site.members.items() if member is process)
+    await process.__aexit__(None, None, None)
+    await site.start(node)
+    return list(answers)
+
+
+async def _answered(site: Site, identity: str, started: float) -> float:
+    """Call until there is an answer; a caller that may not repeat a call would see the error instead."""
+    while perf_counter() - started < LONGEST_S:
+        try:
+            await site.client.request(identity, QUICK, Increment(), TIMEOUT_S)
+        except RequestError:
+            await asyncio.sleep(0.05)
+        else:
+            return perf_counter() - started
+    raise RuntimeError(f"grain {identity!r} was away for more than {LONGEST_S:g} s")
+
+
+async def _busiest(site: Site, identities: list[str]) -> tuple[set[str], MemberProcess]:
+    """The member that hosts most of the grains."""
+    hosted: dict[str, set[str]] = {}
+    for identity in identities:
+        pid = await site.client.get(identity, QUICK, TIMEOUT_S)
+        hosted.setdefault(pid.member_id, set()).add(identity)
+    member_id = max(hosted, key=lambda one: len(hosted[one]))
+    process = next(one for one in site.members.values() if one.announcement["member_id"] == member_id)
+    return hosted[member_id], process
+
+
+async def longest_command(effort: Effort) -> tuple[float, int, float]:
+    """Milliseconds of the longest command while a member with very many activations is replaced; how many it had."""
+    many = effort.operations(MANY)
+    identities = [f"grain-{number}" for number in range(many)]
+    async with a_site(["doomed"]) as site, Redis.from_url(site.redis.url) as redis:
+        await _call_all(site, identities)
+        await site.start("heir")
+        await redis.config_set("slowlog-max-len", 1024)
+        await redis.config_set("slowlog-log-slower-than", SLOWLOG_FROM_US)
+        await redis.slowlog_reset()
+        started = perf_counter()
+        site.members["doomed"].kill()
+        # Half of them are called again, the rest is left to the sweep.
+        await _call_all(site, identities[: many // 2])
+        await _swept(site, redis)
+        seconds = perf_counter() - started
+        entries = await redis.slowlog_get(1024)
+    durations_us = [int(entry["duration"]) for entry in entries]
+    return max(durations_us, default=SLOWLOG_FROM_US) / 1000, many, seconds
+
+
+async def _swept(site: Site, redis: Redis) -> None:
+    """Wait until nothing in Redis names the dead member."""
+    dead = site.members["doomed"].announcement["member_id"]
+    deadline = perf_counter() + LONGEST_S
+    while perf_counter() < deadline:
+        if not [key async for key in redis.scan_iter(match=f"*{dead}*", count=10_000)]:
+            return
+        await asyncio.sleep(0.5)
+    raise RuntimeError(f"the records of {dead} were not collected within {LONGEST_S:g} s")
+
+
+async def _call_all(site: Site, identities: list[str]) -> None:
+    async def call(number: int) -> object:
+        return await site.client.request(identities[number], QUICK, Increment(), LONGEST_S)
+
+    await callers(1000, len(identities), call)
+
+
+def _p99(seconds: list[float]) -> float:
+    return sorted(seconds)[min(len(seconds) - 1, int(0.99 * len(seconds)))]
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s, {len(seconds)} grains"
