@@ -128,7 +128,9 @@ class LivingCell(Cell):
         The default asks the parent's strategy, or the guardian's. An override may `stop_cell()` instead.
         """
         parent = self._parent
-        if parent is not None:
+        if self._system.is_stopping:
+            self.stop_cell()
+        elif parent is not None:
             parent.post_system(Failure(self, reason, message))
         else:
             Guardian(self).handle(self, reason, message)
@@ -389,6 +391,8 @@ class LivingCell(Cell):
     async def _stop(self) -> None:
         if self._status & ENDED:
             return
+        if self._status & UNSTARTED and not self._status & SUSPENDED:
+            self._actor = None  # its Started turn has not begun: it hears of no end, either
         self._status = self._status & ~(SUSPENDED | PARKED | UNSTARTED) | STOPPING
         if self.gate is not None:
             self.gate.forget(self)

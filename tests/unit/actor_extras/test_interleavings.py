@@ -219,6 +219,7 @@ async def test_a_stop_during_a_turn_that_waits_lets_the_turn_end_and_refuses_wha
 async def test_a_stop_that_follows_a_failure_stops_once_whatever_the_supervisor_says(system: ActorSystem) -> None:
     actor = Scripted()
     pid = spawn(system, actor)
+    await until(lambda: actor.log)
     failing = system.root.request_future(pid, "fail")
     system.root.stop(pid)
 
@@ -284,11 +285,12 @@ async def test_errors_at_the_end_of_a_life_do_not_keep_it_from_ending(system: Ac
     class Grumpy:
         async def receive(self, context: Context) -> None:
             seen.append(type(context.message).__name__)
-            if isinstance(context.message, Stopping | Stopped | Restarting):
-                await asyncio.sleep(0)
-                raise LookupError("not me")
-            if context.message == "fail":
-                raise ValueError
+            match context.message:
+                case Stopping() | Stopped() | Restarting():
+                    await asyncio.sleep(0)
+                    raise RuntimeError("not me")
+                case "fail":
+                    raise ValueError
 
     pid = system.root.spawn(Props.from_producer(Grumpy))
     with capture_logs() as logs:
