@@ -49,7 +49,7 @@ class Surroundings:
     terminated: Callable[[Endpoint, str, bool], None]
     """An endpoint is given up, why, and whether for good: that incarnation will never answer again."""
 
-    near_deadline: Callable[[Outbox, int, float], None]
+    near_deadline: Callable[[Outbox, int, float], float]
 
     links: set[Link] = field(default_factory=set)
     """All open streams, whoever opened them."""

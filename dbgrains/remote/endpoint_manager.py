@@ -149,15 +149,20 @@ class EndpointManager:
         if self._ending:
             await asyncio.gather(*self._ending)
 
-    def near_deadline(self, outbox: Outbox, request_id: int, deadline: float) -> None:
-        """A request may end before the next sweep, or is the first after there was nothing to sweep."""
+    def near_deadline(self, outbox: Outbox, request_id: int, deadline: float) -> float:
+        """A request may end before the next sweep, or is the first after there was nothing to sweep.
+
+        Returns before when a deadline is near, for the requests that follow.
+        """
         loop = asyncio.get_running_loop()
-        left_s = deadline - self._around.system.clock.now()
+        now = self._around.system.clock.now()
+        left_s = deadline - now
         if left_s < SWEEP_INTERVAL_S:
             loop.call_later(max(0.0, left_s), outbox.expire, request_id)
         self._swept.add(outbox)
         if self._sweep_timer is None:
             self._sweep_timer = loop.call_later(SWEEP_INTERVAL_S, self._sweep)
+        return now + 2 * SWEEP_INTERVAL_S
 
     def _sweep(self) -> None:
         now = self._around.system.clock.now()

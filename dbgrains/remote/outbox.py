@@ -8,7 +8,8 @@ taken in order, so `_taken_id` alone separates the two, and each request ends ex
 deadline, its caller, the end of the stream that took it, or the end of the peer.
 
 Deadlines are swept, not timed: `sweep` looks through the calls only once the earliest deadline has passed. What
-would be over before the next sweep is announced to `on_near_deadline`, for a timer of its own.
+would be over before the next sweep is announced to `on_near_deadline`, for a timer of its own; that returns which
+deadlines are near from now on.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Outbox:
         *,
         count_max: int,
         bytes_max: int,
-        on_near_deadline: Callable[[Outbox, int, float], None],
+        on_near_deadline: Callable[[Outbox, int, float], float],
     ) -> None:
         self.peer = peer
         self.wake: Callable[[], None] = nobody
@@ -118,7 +119,7 @@ class Outbox:
             if deadline < self._earliest:
                 self._earliest = deadline
             if deadline < self._near:
-                self._on_near_deadline(self, request_id, deadline)
+                self._near = self._on_near_deadline(self, request_id, deadline)
         self.wake()
         return request_id
 

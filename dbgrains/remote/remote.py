@@ -301,8 +301,8 @@ class Remote:
     def _terminated(self, endpoint: Endpoint, reason: str, is_final: bool) -> None:
         self._endpoints.terminated(endpoint, reason, is_final)
 
-    def _near_deadline(self, outbox: Outbox, request_id: int, deadline: float) -> None:
-        self._endpoints.near_deadline(outbox, request_id, deadline)
+    def _near_deadline(self, outbox: Outbox, request_id: int, deadline: float) -> float:
+        return self._endpoints.near_deadline(outbox, request_id, deadline)
 
     def _stay_in_touch(self, key: PeerKey) -> None:
         try:
