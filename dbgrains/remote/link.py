@@ -266,6 +266,8 @@ class Link:
                     return f"{self._malformed} malformed frames, the last: {error}"
                 continue
             inbound.handle(self, received)
+            if len(self._replies) + len(self._failures) > self._config.frame_count_max:
+                await asyncio.sleep(0)  # frames may be there without end: the writer must have its turn
 
     async def _write(self) -> str:
         encoder = FrameEncoder()

@@ -476,7 +476,7 @@ async def test_a_peer_that_asks_for_too_much_at_once_is_refused(peers: Peers):
     await until(lambda: not all(call.is_waiting for call in calls) and len(held.requests) >= 600)
     await until(lambda: sum(call.is_waiting for call in calls) == len(held.requests))
 
-    assert 600 <= len(held.requests) <= 600 + 512
+    assert 600 <= len(held.requests) <= 600 + 128
     with pytest.raises(OverloadedError):
         await calls[-1].answer()
     assert b.remote.statistics.requests_refused == 2_000 - len(held.requests)
