@@ -16,7 +16,7 @@ from dbgrains.lookups.identity_storage import (
     StaleRequest,
 )
 from dbgrains.sansio.identity import from_key_form, key_form
-from dbgrains.testing.conformance.storage_scene import Rules, Scene, owned_by
+from dbgrains.testing.conformance.storage_scene import BRIEF_S, Rules, Scene, owned_by
 
 
 class ClaimRules(Rules):
@@ -38,9 +38,9 @@ class ClaimRules(Rules):
         assert await b.claim_one("k/a") == Held(token, "a", a.address)
 
     async def test_a_record_is_taken_over_when_its_owners_lease_has_ended(self, scene: Scene) -> None:
-        a, b = await scene.node("a", ttl_s=0.03), await scene.node("b")
+        a, b = await scene.node("a", ttl_s=BRIEF_S), await scene.node("b")
         token = await a.own("k/a")
-        await scene.factory.advance(0.06)
+        await scene.factory.advance(BRIEF_S * 1.2)
         [seen] = await b.storage.lookup(0, ["k/a"])
         assert isinstance(seen, Record)
         assert not seen.live
@@ -174,9 +174,9 @@ class ClaimRules(Rules):
         assert isinstance(await b.claim_one("k/a"), Claimed)
 
     async def test_a_late_release_does_not_delete_the_next_owners_record(self, scene: Scene) -> None:
-        a, b = await scene.node("a", ttl_s=0.03), await scene.node("b")
+        a, b = await scene.node("a", ttl_s=BRIEF_S), await scene.node("b")
         old = await a.own("k/a")
-        await scene.factory.advance(0.06)
+        await scene.factory.advance(BRIEF_S * 1.2)
         token = await b.own("k/a")
 
         assert await a.storage.release(0, "a", [("k/a", old)]) == 0
@@ -200,9 +200,9 @@ class ClaimRules(Rules):
         assert await a.storage.lookup(0, ["k/a"]) == [None]
 
     async def test_reasserting_needs_a_running_lease(self, scene: Scene) -> None:
-        a = await scene.node("a", ttl_s=0.02)
+        a = await scene.node("a", ttl_s=BRIEF_S)
         token = await a.own("k/a")
-        await scene.factory.advance(0.05)
+        await scene.factory.advance(BRIEF_S * 1.2)
 
         assert await a.reassert(("k/a", token)) is None
 

@@ -14,7 +14,7 @@ from dbgrains.lookups.identity_storage import (
     ReassertCode,
     Record,
 )
-from dbgrains.testing.conformance.storage_scene import LONG_S, Rules, Scene, owned_by, patiently
+from dbgrains.testing.conformance.storage_scene import BRIEF_S, LONG_S, Rules, Scene, owned_by, patiently
 
 
 class HistoryRules(Rules):
@@ -88,10 +88,10 @@ class HistoryRules(Rules):
 
     async def test_a_record_with_a_newer_token_is_not_overwritten(self, scene: Scene) -> None:
         a = await scene.node("a")
-        b = await scene.node("b", ttl_s=0.05)
+        b = await scene.node("b", ttl_s=BRIEF_S)
         token = await b.own("k/a")
         strict = await scene.node("a", quarantine_s=LONG_S, gap_s=0.01, joined=False)
-        await scene.factory.advance(0.1)
+        await scene.factory.advance(BRIEF_S * 1.2)
 
         assert await strict.reassert(("k/a", token - 1), restore=True) == [ReassertCode.LOST]
         assert await strict.reassert(("k/a", token + 1), restore=True) == [ReassertCode.RESTORED]

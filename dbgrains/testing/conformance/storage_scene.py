@@ -24,6 +24,8 @@ from dbgrains.lookups.identity_storage import (
 )
 
 LONG_S = 3600.0
+BRIEF_S = 0.25
+"""Of a lease that shall end in the test, but not before its member has claimed something on a busy machine."""
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ from dbgrains.lookups.identity_storage import (
     SweepCode,
     SweepReply,
 )
-from dbgrains.testing.conformance.storage_scene import LONG_S, Rules, Scene
+from dbgrains.testing.conformance.storage_scene import BRIEF_S, LONG_S, Rules, Scene
 
 
 class SweepRules(Rules):
@@ -66,9 +66,9 @@ class SweepRules(Rules):
 
     async def test_what_was_taken_over_meanwhile_stays(self, scene: Scene) -> None:
         a = await scene.node("a")
-        dead = await scene.node("dead", ttl_s=0.05)
+        dead = await scene.node("dead", ttl_s=BRIEF_S)
         await dead.claim("k/a", "k/b")
-        await scene.factory.advance(0.1)
+        await scene.factory.advance(BRIEF_S * 1.2)
         token = await a.own("k/a")
 
         reply = await a.storage.sweep(0, "dead", 0.01)
