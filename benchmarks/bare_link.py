@@ -2,7 +2,7 @@
 
 Frames are a count, the request numbers and the payloads, put together with `struct` and `bytes.join`. The writer takes
 all that is queued, writes it as one frame, and repeats: backpressure makes the batches. The server sends every payload
-back. `python -m benchmarks.bare_link` is the server; it prints its port and ends with its standard input.
+back. `python -m benchmarks.bare_link` is the server; it announces its port and ends with its parent.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import struct
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 import grpc.aio
 import uvloop
+
+from dbgrains.testing.member_process import MemberProcess, announce, parent_gone
 
 METHOD = "/benchmarks.BareLink/Exchange"
 COUNT_MAX = 512
@@ -86,23 +87,9 @@ class BareLink:
                 self._pending.pop(number).set_result(payload)
 
 
-class BareServer:
-    """A server process for `BareLink`s, for as long as the context lasts."""
-
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> int:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.bare_link", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        assert self._process.stdout is not None
-        return int(await self._process.stdout.readline())
-
-    async def __aexit__(self, *exception: object) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
+async def start_server() -> MemberProcess:
+    """A server process for `BareLink`s; its announcement holds the port."""
+    return await MemberProcess.start("benchmarks.bare_link")
 
 
 async def _exchange(frames: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
@@ -112,15 +99,15 @@ async def _exchange(frames: AsyncIterator[bytes], _context: object) -> AsyncIter
 
 
 async def serve() -> None:
-    """Serve until standard input ends."""
+    """Serve until the parent ends."""
     server = grpc.aio.server()
     handler = grpc.stream_stream_rpc_method_handler(_exchange)
     service, _, method = METHOD.strip("/").partition("/")
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    print(port, flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    announce(port=port)
+    await parent_gone()
     await server.stop(None)
 
 

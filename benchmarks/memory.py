@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import sys
 from typing import Final
 
@@ -20,6 +19,7 @@ from benchmarks.questions import Effort
 from benchmarks.report import Row, Target
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.lookups.single_node import SingleNodeLookup
+from dbgrains.testing.member_process import MemberProcess, announce
 
 GRAINS: Final = 100_000
 WAVE: Final = 1000
@@ -42,13 +42,8 @@ async def rows(effort: Effort) -> list[Row]:
 
 
 async def _in_a_process(what: str, count: int) -> float:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.memory", what, str(count), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"the memory of {count} {what} could not be measured: exit code {process.returncode}")
-    return float(json.loads(output))
+    async with await MemberProcess.start("benchmarks.memory", what, str(count), ready_timeout_s=300) as process:
+        return float(process.announcement["bytes_each"])
 
 
 async def _grains(count: int) -> float:
@@ -85,4 +80,4 @@ if __name__ == "__main__":
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     measure = {"grains": _grains, "objects": _objects}[sys.argv[1]]
-    print(json.dumps(uvloop.run(measure(int(sys.argv[2])))))
+    announce(bytes_each=uvloop.run(measure(int(sys.argv[2]))))

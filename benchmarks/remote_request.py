@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from time import perf_counter
 from typing import Final
 
-from benchmarks.bare_link import BareLink, BareServer
+from benchmarks.bare_link import BareLink, start_server
 from benchmarks.counter import QUICK, Increment, ProcessorTime
 from benchmarks.member import a_site
 from benchmarks.questions import Effort
@@ -72,7 +72,8 @@ async def measure(effort: Effort) -> dict[str, Result]:
     """Ours and the bare link, in turns."""
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(a_site(["callee"]))
-        link = BareLink(await stack.enter_async_context(BareServer()))
+        server = await stack.enter_async_context(await start_server())
+        link = BareLink(server.announcement["port"])
         stack.push_async_callback(link.close)
         client, identities = site.client, [f"counter-{number}" for number in range(GRAINS)]
 

@@ -4,20 +4,26 @@ A child is any module run with `python -m` that calls `announce` once it is read
 standard output, and that ends when its standard input does (`parent_gone`). So a child never outlives its parent,
 however that one ended, and signals of the terminal don't reach it.
 
+Children are started by `subprocess`, not by the event loop: uvloop forks, and a process in which gRPC runs doesn't
+survive that reliably (the child may crash before it begins), while `subprocess` never runs our code in the child.
+
 Nothing here knows about clusters; `dbgrains.run` is how a member process runs one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from dbgrains.errors import DbgrainsError
 
@@ -37,16 +43,21 @@ class MemberProcess:
     The context gives it the chance to leave (SIGTERM) and kills it when it doesn't take that in time.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str, terminate_timeout_s: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], name: str, terminate_timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
         self._process = process
         self._name = name
         self._terminate_timeout_s = terminate_timeout_s
         self._output: deque[str] = deque(maxlen=OUTPUT_LINES_MAX)
-        self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._ready: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self._exited: asyncio.Future[int] = loop.create_future()
         self._readers = [
             asyncio.create_task(self._read(process.stdout, self._announced)),
             asyncio.create_task(self._read(process.stderr, None)),
         ]
+        threading.Thread(
+            target=self._wait_in_thread, args=(loop,), name=f"waits for {process.pid}", daemon=True
+        ).start()
         self.announcement: dict[str, Any] = {}
         """What the child told when it was ready."""
 
@@ -60,18 +71,7 @@ class MemberProcess:
         terminate_timeout_s: float = 20.0,
     ) -> Self:
         """Run `python -m module arguments...` and wait until it announces itself; ProcessFailedError otherwise."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,
-        )
+        process = _spawn(module, arguments, environment or {})
         child = cls(process, " ".join([module, *arguments]), terminate_timeout_s)
         try:
             async with asyncio.timeout(ready_timeout_s):
@@ -92,7 +92,7 @@ class MemberProcess:
     @property
     def exit_code(self) -> int | None:
         """None while it runs; negative when a signal ended it."""
-        return self._process.returncode
+        return self._exited.result() if self._exited.done() else None
 
     @property
     def output(self) -> str:
@@ -101,8 +101,7 @@ class MemberProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal; a process that has ended takes none."""
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL: it ends between two instructions."""
@@ -119,8 +118,8 @@ class MemberProcess:
     async def wait(self, timeout_s: float) -> int:
         """Its exit code, once it has ended; TimeoutError when it runs longer."""
         async with asyncio.timeout(timeout_s):
-            code = await self._process.wait()
-            await asyncio.gather(*self._readers)
+            code = await self._end_of_process()
+            await asyncio.wait(self._readers)
         return code
 
     async def terminate(self) -> int:
@@ -133,7 +132,7 @@ class MemberProcess:
 
     async def _end_now(self) -> int:
         self.kill()
-        code = await self._process.wait()
+        code = await self._end_of_process()
         # A grandchild that kept the pipes open would keep the readers: it is not ours to wait for.
         for reader in self._readers:
             reader.cancel()
@@ -141,15 +140,38 @@ class MemberProcess:
         self._ready.cancel()
         return code
 
-    async def _read(self, stream: asyncio.StreamReader | None, first: Callable[[str], bool] | None) -> None:
-        assert stream is not None
-        async for raw in stream:
-            line = raw.decode(errors="replace").rstrip()
-            if first is not None and not self._ready.done() and first(line):
-                continue
-            self._output.append(line)
+    async def _end_of_process(self) -> int:
+        code = await asyncio.shield(self._exited)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        return code
+
+    def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        code = self._process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop was closed while the process still ran
+            loop.call_soon_threadsafe(self._exited.set_result, code)
+
+    async def _read(self, pipe: IO[bytes] | None, first: Callable[[str], bool] | None) -> None:
+        assert pipe is not None
+        loop = asyncio.get_running_loop()
+        stream = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+        try:
+            while True:
+                try:
+                    raw = await stream.readline()
+                except ValueError:
+                    continue  # longer than a line may be, and gone
+                if not raw:
+                    break
+                line = raw.decode(errors="replace").rstrip()
+                if first is not None and not self._ready.done() and first(line):
+                    continue
+                self._output.append(line)
+        finally:
+            transport.close()
         if first is not None and not self._ready.done():
-            code = await self._process.wait()
+            code = await asyncio.shield(self._exited)
             await asyncio.wait(self._readers[1:], timeout=1)  # its last words come by the other pipe
             self._ready.set_exception(ProcessFailedError(self._text(f"ended with {code} before it was ready")))
 
@@ -179,6 +201,17 @@ class MemberProcess:
     def __repr__(self) -> str:
         state = "running" if self.exit_code is None else f"ended with {self.exit_code}"
         return f"MemberProcess({self._name!r}, pid={self.pid}, {state})"
+
+
+def _spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1", **environment},
+        start_new_session=True,
+    )
 
 
 def announce(**facts: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -110,11 +111,10 @@ async def test_a_child_ends_when_its_parent_is_killed(module):
 
         asyncio.run(main())
     """)
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", parent, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    child_pid = int(await process.stdout.readline())
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
+        assert process.stdout is not None
+        child_pid = int(await asyncio.to_thread(process.stdout.readline))
 
-    process.kill()
-    await process.wait()
+        process.kill()
 
     await until(lambda: not psutil.pid_exists(child_pid) or psutil.Process(child_pid).status() == "zombie")
