@@ -283,7 +283,7 @@ class LivingCell(Cell):
         The handler sees CancelledError where it waits. The actor is not failed by it, and goes on.
         """
         ext = self._extras()
-        if ext.children_gone is not None and not ext.children_gone.done():
+        if ext.children_gone is not None:
             return False  # it waits for its children, not in a handler
         ext.abort = error
         if self._system.workers.cancel_turn(self):
@@ -364,6 +364,7 @@ class LivingCell(Cell):
     async def _restart(self) -> None:
         if self._status & ENDED:
             return
+        self._forget_unstarted()
         await self._tell_quietly(RESTARTING)
         self._end_incarnation()
         await self._children_stopped()
@@ -375,6 +376,11 @@ class LivingCell(Cell):
             self._park()
         else:
             await self._begin()
+
+    def _forget_unstarted(self) -> None:
+        """An instance whose Started turn has not begun hears of no end, either."""
+        if self._status & UNSTARTED and not self._status & SUSPENDED:
+            self._actor = None
 
     def _resume(self) -> None:
         if self._status & ENDED:
@@ -391,8 +397,7 @@ class LivingCell(Cell):
     async def _stop(self) -> None:
         if self._status & ENDED:
             return
-        if self._status & UNSTARTED and not self._status & SUSPENDED:
-            self._actor = None  # its Started turn has not begun: it hears of no end, either
+        self._forget_unstarted()
         self._status = self._status & ~(SUSPENDED | PARKED | UNSTARTED) | STOPPING
         if self.gate is not None:
             self.gate.forget(self)
