@@ -17,7 +17,8 @@ from typing import Final
 
 import structlog
 
-from dbgrains.errors import DbgrainsError, NotHereError, UnreachableError
+from dbgrains.errors import ConfigError, DbgrainsError, NotHereError, UnreachableError
+from dbgrains.remote.addresses import split
 from dbgrains.remote.endpoint import ClientEndpoint, DialingEndpoint, Endpoint, Surroundings, gone_error
 from dbgrains.remote.events import EndpointConnected, EndpointTerminated
 from dbgrains.remote.handshake import CLIENT_PREFIX, Hello, Lane
@@ -63,8 +64,10 @@ class EndpointManager:
         if address.startswith(CLIENT_PREFIX):
             return self._find_client(key, lane)
         self._check_not_gone(key)
-        if ":" not in address:
-            raise UnreachableError(f"{address!r} is no address that can be reached; expected host:port")
+        try:
+            split(address)
+        except ConfigError as error:
+            raise UnreachableError(str(error)) from None
         endpoint = endpoints[key] = DialingEndpoint(self._around, address, member_id, lane)
         if self._idle_timer is None:
             self._check_idle_later()
