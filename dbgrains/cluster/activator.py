@@ -17,33 +17,30 @@ meanwhile is admitted again. So at no time are there two of one identity in this
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Coroutine, Iterable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from dbgrains.actor.can_wait import Handling, handling_of
 from dbgrains.actor.gate import Gate
 from dbgrains.actor.messages import PoisonPill
 from dbgrains.actor.process import Headers, Process, ReplyTo, Sender
+from dbgrains.actor.turn import step_to_end
+from dbgrains.cluster.admission import Admission
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.grain_requests import GrainRequests
-from dbgrains.cluster.hosted_kind import HostedKind, Pending
-from dbgrains.cluster.interfaces import Elsewhere, Granted, Later
+from dbgrains.cluster.hosted_kind import HostedKind, Pending, Phase
+from dbgrains.cluster.interfaces import Granted
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.replay import IDEMPOTENCY_HEADER, ReplayBook
 from dbgrains.errors import (
     ActivationFailedError,
     DbgrainsError,
     FencedError,
-    IdentityRefusedError,
-    MovedError,
     NotHereError,
-    Outcome,
     OverloadedError,
     RequestCancelledError,
-    StorageUnavailableError,
 )
 from dbgrains.sansio.identity import ClusterIdentity, from_key_form
 
@@ -54,12 +51,6 @@ if TYPE_CHECKING:
     from dbgrains.cluster.kind import ClusterKind
     from dbgrains.cluster.request import RequestPath
     from dbgrains.config import ClusterConfig
-
-STOPS_AT_ONCE: Final = 256
-"""Activations that are stopped side by side when the member leaves."""
-
-CANCEL_SHARE: Final = 0.25
-"""The last part of the time to leave belongs to turns that had to be cancelled."""
 
 log = structlog.get_logger()
 
@@ -80,10 +71,15 @@ class Activator:
         self.kinds = {kind.name: HostedKind(kind, config.mailbox_count_max) for kind in kinds}
         self.count = 0
         """Activations that are started, starting or stopping."""
+        self.ending = 0
+        """Those of them that are stopping."""
+        self.closed: str | None = None
+        """Why nothing is started any more."""
         self._lookup = lookup
         self._requests = requests
-        self._closed: str | None = None
-        self._closing = asyncio.Event()
+        self._admission = Admission(lookup, system.clock.now, config.can_spawn_timeout_s)
+        self._admits_at_once = handling_of(lookup.admit) is Handling.ASYNC_CANNOT_WAIT
+        self._releases_at_once = handling_of(lookup.release) is Handling.ASYNC_CANNOT_WAIT
         self._progress: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -109,14 +105,14 @@ class Activator:
         deadline: float | None,
     ) -> None:
         """Hand a request to the activation of `identity`, which begins to exist if it must. Never waits."""
+        item = (message, sender, headers, deadline)
         hosted = self.kinds.get(kind)
         if hosted is None:
             self._refuse(
-                (message, sender, headers, deadline),
+                item,
                 NotHereError(f"member {self.system.id} does not host kind {kind!r}; it was asked for {identity!r:.80}"),
             )
             return
-        item = (message, sender, headers, deadline)
         cell = hosted.active.get(identity)
         if cell is not None:
             if hosted.bounded:
@@ -127,11 +123,12 @@ class Activator:
         refusal = self._refusal(hosted, identity, starts=pending is None)
         if refusal is not None:
             self._refuse(item, refusal)
-            return
-        if pending is None:
-            pending = hosted.pending[identity] = Pending()
-            self._run(self._activate(hosted, identity, pending), hosted.name)
-        hosted.park(pending, item)
+        elif pending is not None:
+            hosted.park(pending, item)
+        else:
+            pending = hosted.pending[identity] = Pending(Phase.ADMITTING)
+            hosted.park(pending, item)
+            self._admit(hosted, identity, pending)
 
     def resolve_grain(self, key: str) -> Process | None:
         """The registry's `@grain/<kind>/<identity>`: a started activation or nothing."""
@@ -140,12 +137,11 @@ class Activator:
 
     def resolve_place(self, key: str) -> Process | None:
         """The registry's `@place/<kind>/<identity>`: always somebody who takes the request."""
-        name = from_key_form(key)
-        return _Entrance(self, name.kind, name.identity)
+        return _Entrance(self, from_key_form(key))
 
     def _refusal(self, hosted: HostedKind, identity: str, *, starts: bool) -> DbgrainsError | None:
         """Why a request for an identity without an activation cannot wait here."""
-        if self._closed is not None:
+        if self.closed is not None:
             return self._leaving(hosted, identity)
         if hosted.parked_count >= self.config.parked_requests_max:
             return OverloadedError(
@@ -160,8 +156,7 @@ class Activator:
                 f"{hosted.name}/{identity!r:.80} was not started",
                 retry_after_s=1.0,
             )
-        failure = hosted.recent_failure(identity, self.system.clock.now())
-        return failure.error if failure is not None else None
+        return hosted.recent_failure(identity, self.system.clock.now()) if hosted.failures else None
 
     def _deliver(self, hosted: HostedKind, cell: GrainCell, item: Queued) -> None:
         message, sender, headers, deadline = item
@@ -185,141 +180,42 @@ class Activator:
         if isinstance(sender, ReplyTo):
             sender.fail(error)
         else:
-            self.system.dead_letters.add(self.system.pid_of("@grain"), message, sender, headers)
+            self.system.dead_letters.add(self.system.pid_of("@place"), message, sender, headers)
 
     # --- a start ------------------------------------------------------------------------------------------
 
-    async def _activate(self, hosted: HostedKind, identity: str, pending: Pending) -> None:
-        """From the first request to a started activation, or to the error that all get."""
-        error: DbgrainsError
+    def _admit(self, hosted: HostedKind, identity: str, pending: Pending) -> None:
+        """Ask for the grant: here and now if nobody has to be waited for, in a task otherwise."""
+        if self._admits_at_once and hosted.kind.can_spawn is None:
+            try:
+                admission = step_to_end(self._lookup.admit(ClusterIdentity(hosted.name, identity)))
+            except Exception as error:  # noqa: BLE001  a lookup is foreign code, its bug must reach the callers
+                self._not_admitted(hosted, identity, pending, error)
+                return
+            if isinstance(admission, Granted):
+                self._start(hosted, identity, pending, admission)
+                return
+        self._run(self._admit_patiently(hosted, identity, pending), hosted.name)
+
+    async def _admit_patiently(self, hosted: HostedKind, identity: str, pending: Pending) -> None:
         try:
-            await self._check_spawn(hosted, identity)
-            granted = await self._admit(hosted, identity, pending)
+            granted = await self._admission.ask(hosted, identity, pending)
         except asyncio.CancelledError:
             self._fail(hosted, identity, pending, self._leaving(hosted, identity))
             raise
-        except DbgrainsError as raised:
-            error = raised
-        except Exception as raised:
-            log.exception("admission failed", member=self.system.id, kind=hosted.name, identity=identity)
-            error = _activation_failed(hosted.name, identity, raised)
+        except Exception as error:  # noqa: BLE001  as above
+            self._not_admitted(hosted, identity, pending, error)
         else:
-            if granted is None:
-                del hosted.pending[identity]
+            if granted is not None:
+                self._start(hosted, identity, pending, granted)
             else:
-                await self._start(hosted, identity, pending, granted)
-            return
+                self._fail(hosted, identity, pending, self._leaving(hosted, identity))
+
+    def _not_admitted(self, hosted: HostedKind, identity: str, pending: Pending, error: Exception) -> None:
+        if not isinstance(error, DbgrainsError):
+            log.error("admission failed", member=self.system.id, kind=hosted.name, identity=identity, exc_info=error)
+            error = _activation_failed(hosted.name, identity, error)
         self._fail(hosted, identity, pending, error)
-
-    async def _check_spawn(self, hosted: HostedKind, identity: str) -> None:
-        """Ask the kind's predicate whether this identity may exist."""
-        can_spawn = hosted.kind.can_spawn
-        if can_spawn is None:
-            return
-        timeout_s = self.config.can_spawn_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                allowed = can_spawn(identity)
-                if inspect.isawaitable(allowed):
-                    allowed = await allowed
-        except Exception as error:
-            what = (
-                f"did not answer within {timeout_s:g} s"
-                if isinstance(error, TimeoutError)
-                else f"raised {type(error).__name__}: {error}"
-            )
-            raise ActivationFailedError(
-                f"can_spawn of kind {hosted.name!r} {what}; asked for {identity!r:.80}"
-            ) from error
-        if not allowed:
-            raise IdentityRefusedError(f"kind {hosted.name!r} refuses identity {identity!r:.80}: can_spawn said no")
-
-    async def _admit(self, hosted: HostedKind, identity: str, pending: Pending) -> Granted | None:
-        """The grant; None when nobody waits for it any more. Raises what all shall get."""
-        name = ClusterIdentity(hosted.name, identity)
-        while True:
-            admission = await self._lookup.admit(name)
-            if isinstance(admission, Granted):
-                return admission
-            if isinstance(admission, Elsewhere):
-                raise MovedError(
-                    f"{name!s:.120} is active on member {admission.member_id} at {admission.address}",
-                    member_id=admission.member_id,
-                    address=admission.address,
-                )
-            self._dismiss_late(hosted, identity, pending, admission)
-            if not pending.parked:
-                return None
-            with suppress(TimeoutError):
-                async with asyncio.timeout(admission.retry_after_s):
-                    await self._closing.wait()
-            if self._closed is not None:
-                raise self._leaving(hosted, identity)
-
-    def _dismiss_late(self, hosted: HostedKind, identity: str, pending: Pending, later: Later) -> None:
-        """Answer those who cannot wait until the next attempt; the others stay, in order."""
-        until = self.system.clock.now() + later.retry_after_s
-        for item in hosted.take_parked(pending):
-            _, sender, _, deadline = item
-            if isinstance(sender, ReplyTo) and sender.abandoned:
-                continue
-            if deadline is None or deadline > until:
-                hosted.park(pending, item)
-                continue
-            self._refuse(
-                item,
-                StorageUnavailableError(
-                    f"{hosted.name}/{identity!r:.80} cannot be activated for {later.retry_after_s:.3g} s: "
-                    f"{later.reason}",
-                    retry_after_s=later.retry_after_s,
-                ),
-            )
-
-    async def _start(self, hosted: HostedKind, identity: str, pending: Pending, granted: Granted) -> None:
-        """Construct the grain and run its Started turn; what follows is told by the cell."""
-        self.count += 1
-        cell = pending.cell = GrainCell(self, hosted, identity, granted)
-        pending.started = asyncio.get_running_loop().create_future()
-        if self._closed is not None:
-            pending.error = self._leaving(hosted, identity)
-            self.cell_stopped(cell)
-            return
-        cell.start()
-        timeout_s = self.config.activation_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await pending.started
-        except TimeoutError:
-            late = ActivationFailedError(f"{cell.describe()} did not finish its Started turn within {timeout_s:g} s")
-            self.cell_failed_to_start(cell, late)
-            cell.stop_cell()
-            cell.cancel_turn(late)
-
-    def cell_started(self, cell: GrainCell) -> None:
-        """From the cell, after its Started turn: let in who waits."""
-        hosted = cell.hosted
-        pending = hosted.pending.get(cell.identity)
-        if pending is None or pending.cell is not cell or pending.error is not None:
-            return  # a restart, or too late
-        del hosted.pending[cell.identity]
-        hosted.failures.pop(cell.identity, None)
-        hosted.active[cell.identity] = cell
-        for item in hosted.take_parked(pending):
-            self._deliver(hosted, cell, item)
-        _done(pending)
-        if hosted.bounded:
-            self._evict(hosted)
-
-    def cell_failed_to_start(self, cell: GrainCell, reason: BaseException) -> None:
-        """From the cell, before it stops."""
-        pending = cell.hosted.pending.get(cell.identity)
-        if pending is not None and pending.cell is cell and pending.error is None:
-            pending.error = (
-                reason
-                if isinstance(reason, ActivationFailedError)
-                else _activation_failed(cell.hosted.name, cell.identity, reason)
-            )
-            _done(pending)
 
     def _fail(self, hosted: HostedKind, identity: str, pending: Pending, error: DbgrainsError) -> None:
         """Nothing was started: everybody who waited gets `error`."""
@@ -329,11 +225,68 @@ class Activator:
         for item in hosted.take_parked(pending):
             self._refuse(item, error)
 
+    def _start(self, hosted: HostedKind, identity: str, pending: Pending, granted: Granted) -> None:
+        """Construct the grain and begin its Started turn; what follows is told by the cell."""
+        self.count += 1
+        cell = pending.cell = GrainCell(self, hosted, identity, granted)
+        if self.closed is not None:
+            pending.error = self._leaving(hosted, identity)
+            self.cell_stopped(cell)
+            return
+        pending.phase = Phase.STARTING
+        pending.inline = True
+        cell.start()
+        pending.inline = False
+        if hosted.active.get(identity) is cell:
+            self._let_in(hosted, cell, pending)
+        elif pending.phase is Phase.STARTING and pending.error is None:
+            timeout_s = self.config.activation_timeout_s
+            pending.timer = self.system.loop.call_later(timeout_s, self._start_is_late, cell, timeout_s)
+
+    def cell_started(self, cell: GrainCell) -> None:
+        """From the cell, after its Started turn."""
+        hosted = cell.hosted
+        pending = hosted.pending.get(cell.identity)
+        if pending is None or pending.cell is not cell or pending.phase is not Phase.STARTING or pending.error:
+            return  # a restart, or too late
+        pending.end_timer()
+        del hosted.pending[cell.identity]
+        if hosted.failures:
+            hosted.failures.pop(cell.identity, None)
+        hosted.active[cell.identity] = cell
+        if not pending.inline:
+            self._let_in(hosted, cell, pending)
+
+    def _let_in(self, hosted: HostedKind, cell: GrainCell, pending: Pending) -> None:
+        for item in hosted.take_parked(pending):
+            self._deliver(hosted, cell, item)
+        if hosted.bounded:
+            limit = hosted.kind.max_active
+            while limit is not None and len(hosted.active) > limit:
+                self.passivate(next(iter(hosted.active.values())))
+
+    def cell_failed_to_start(self, cell: GrainCell, reason: BaseException) -> None:
+        """From the cell, before it stops."""
+        pending = cell.hosted.pending.get(cell.identity)
+        if pending is not None and pending.cell is cell and pending.phase is Phase.STARTING and pending.error is None:
+            pending.end_timer()
+            pending.error = (
+                reason
+                if isinstance(reason, ActivationFailedError)
+                else _activation_failed(cell.hosted.name, cell.identity, reason)
+            )
+
+    def _start_is_late(self, cell: GrainCell, timeout_s: float) -> None:
+        late = ActivationFailedError(f"{cell.describe()} did not finish its Started turn within {timeout_s:g} s")
+        self.cell_failed_to_start(cell, late)
+        cell.stop_cell()
+        cell.cancel_turn(late)
+
     # --- an end -------------------------------------------------------------------------------------------
 
     def passivate(self, cell: GrainCell) -> None:
         """End an activation after its current turn; what waits and what comes is admitted again."""
-        self.cell_stopping(cell)
+        self._cell_ending(cell)
         cell.stop_cell()
 
     def drop(self, activation: Activation, reason: str) -> None:
@@ -341,9 +294,8 @@ class Activator:
         if not isinstance(activation, GrainCell) or activation.is_stopped:
             return
         cell = activation
-        self.cell_stopping(cell)
-        pending = cell.hosted.pending[cell.identity]
-        if pending.dropped:
+        pending = self._cell_ending(cell)
+        if pending is None or pending.dropped:
             return
         pending.dropped = True
         log.warning("activation dropped", member=self.system.id, kind=cell.kind, identity=cell.identity, reason=reason)
@@ -352,22 +304,22 @@ class Activator:
         cell.cancel_turn(FencedError(f"{cell.describe()} lost its grant on member {self.system.id}: {reason}"))
 
     def cell_stopping(self, cell: GrainCell) -> None:
-        """From here on requests wait for the next activation."""
-        hosted = cell.hosted
-        if hosted.active.get(cell.identity) is cell:
-            del hosted.active[cell.identity]
-            hosted.pending[cell.identity] = Pending(cell)
+        """From the cell, before its Stopping turn, which must not go on for ever."""
+        pending = self._cell_ending(cell)
+        if pending is not None and pending.timer is None:
+            timeout_s = self.config.activation_timeout_s
+            pending.timer = self.system.loop.call_later(timeout_s, self._end_is_late, cell, timeout_s)
 
     def take_over(self, cell: GrainCell, items: list[Queued], *, first: bool) -> None:
         """What `cell` will not run any more; `first` when it waited longer than everything that is parked."""
         hosted = cell.hosted
         pending = hosted.pending.get(cell.identity)
+        items = [item for item in items if type(item[0]) is not PoisonPill]
         if pending is None or pending.cell is not cell:
-            # Somebody held on to a cell that is long gone.
-            for item in items:
+            for item in items:  # somebody held on to a cell that is long gone
                 self._refuse(item, cell.refusal())
         elif first:
-            hosted.park_first(pending, [item for item in items if type(item[0]) is not PoisonPill])
+            hosted.park_first(pending, items)
         else:
             for item in items:
                 hosted.park(pending, item)
@@ -375,36 +327,76 @@ class Activator:
     def cell_stopped(self, cell: GrainCell) -> None:
         """From the cell, after its Stopped turn: give the grant back, then see who waits."""
         hosted, identity = cell.hosted, cell.identity
-        self.cell_stopping(cell)
-        pending = hosted.pending[identity]
-        hosted.books.pop(identity, None)
-        _done(pending)
-        self._run(self._release(hosted, identity, pending, cell), hosted.name)
+        pending = self._cell_ending(cell)
+        if pending is None:
+            return
+        pending.end_timer()
+        if hosted.books:
+            hosted.books.pop(identity, None)
+        if pending.dropped:
+            self._released(hosted, identity, pending)
+        elif self._releases_at_once:
+            step_to_end(self._lookup.release(cell.cluster_identity, cell.token))
+            self._released(hosted, identity, pending)
+        else:
+            self._run(self._release(hosted, identity, pending, cell), hosted.name)
+
+    def _cell_ending(self, cell: GrainCell) -> Pending | None:
+        """From here on requests wait for the next activation. None when this one is history already."""
+        hosted = cell.hosted
+        identity = cell.identity
+        if hosted.active.get(identity) is cell:
+            del hosted.active[identity]
+            pending = hosted.pending[identity] = Pending(Phase.ENDING, cell)
+            self.ending += 1
+            return pending
+        found = hosted.pending.get(identity)
+        if found is None or found.cell is not cell:
+            return None
+        if found.phase is not Phase.ENDING:
+            found.phase = Phase.ENDING
+            found.end_timer()
+            self.ending += 1
+        return found
+
+    def _end_is_late(self, cell: GrainCell, timeout_s: float) -> None:
+        log.warning(
+            "grain does not stop, its turn is cancelled",
+            member=self.system.id,
+            kind=cell.kind,
+            identity=cell.identity,
+            after_s=timeout_s,
+        )
+        cell.cancel_turn(RequestCancelledError(f"{cell.describe()} did not stop within {timeout_s:g} s"))
 
     async def _release(self, hosted: HostedKind, identity: str, pending: Pending, cell: GrainCell) -> None:
-        """Before anybody is told: who wakes first would find the grant still taken."""
         try:
-            if not pending.dropped:
-                await self._lookup.release(cell.cluster_identity, cell.token)
+            await self._lookup.release(cell.cluster_identity, cell.token)
         except Exception:
             log.exception("release failed", member=self.system.id, kind=hosted.name, identity=identity)
         finally:
-            self.count -= 1
-            pending.cell = None
-            error = pending.error
-            if self._closed is not None and error is None:
-                error = self._leaving(hosted, identity)
-            if error is not None:
-                self._fail(hosted, identity, pending, error)
-            elif not self._still_wanted(hosted, pending):
-                del hosted.pending[identity]
-            else:
-                pending.dropped = False
-                pending.started = pending.timer = None
-                self._run(self._activate(hosted, identity, pending), hosted.name)
+            self._released(hosted, identity, pending)
+
+    def _released(self, hosted: HostedKind, identity: str, pending: Pending) -> None:
+        """Only now is anybody told: who woke earlier would have found the grant still taken."""
+        self.count -= 1
+        self.ending -= 1
+        self._made_progress()
+        if pending.error is None and self.closed is not None:
+            pending.error = self._leaving(hosted, identity)
+        if pending.error is not None:
+            self._fail(hosted, identity, pending, pending.error)
+        elif not self._still_wanted(hosted, pending):
+            del hosted.pending[identity]
+        else:
+            again = hosted.pending[identity] = Pending(Phase.ADMITTING)
+            hosted.park_first(again, hosted.take_parked(pending))
+            self._admit(hosted, identity, again)
 
     def _still_wanted(self, hosted: HostedKind, pending: Pending) -> bool:
         """Whether anybody still waits; those who gave up are left out."""
+        if not pending.parked:
+            return False
         now = self.system.clock.now()
         for item in hosted.take_parked(pending):
             _, sender, _, deadline = item
@@ -412,73 +404,28 @@ class Activator:
                 hosted.park(pending, item)
         return bool(pending.parked)
 
-    def _evict(self, hosted: HostedKind) -> None:
-        """The least recently used ones go until the kind's bound is kept."""
-        limit = hosted.kind.max_active
-        assert limit is not None
-        while len(hosted.active) > limit:
-            self.passivate(next(iter(hosted.active.values())))
+    def close(self, reason: str) -> None:
+        """Start nothing any more. What is active goes on."""
+        self.closed = reason
+        self._admission.close()
 
-    def cell_ending(self, cell: GrainCell) -> None:
-        """From the cell: its Stopping turn begins. It must not go on for ever."""
-        self.cell_stopping(cell)
-        pending = cell.hosted.pending.get(cell.identity)
-        if pending is not None and pending.cell is cell and pending.timer is None:
-            timeout_s = self.config.activation_timeout_s
-            pending.timer = self.system.loop.call_later(timeout_s, self._ending_is_late, cell, timeout_s)
+    async def progress(self, timeout_s: float) -> None:
+        """Wait until an activation has ended or a task of this activator has, but not for ever."""
+        self._progress = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._progress,), timeout=timeout_s)
 
-    def _ending_is_late(self, cell: GrainCell, timeout_s: float) -> None:
-        log.warning(
-            "grain does not stop, its turn is cancelled",
-            member=self.system.id, kind=cell.kind, identity=cell.identity, after_s=timeout_s,
-        )  # fmt: skip
-        cell.cancel_turn(RequestCancelledError(f"{cell.describe()} did not stop within {timeout_s:g} s"))
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is active, and nothing is under way."""
+        return not self.count and not self._tasks
 
-    async def drain(self, reason: str, until: float) -> None:
-        """The member leaves: start nothing more, stop everything, a few hundred at a time, and wait for it.
-
-        A turn that runs may finish; those still running shortly before `until` are cancelled.
-        """
-        self._closed = reason
-        self._closing.set()
-        cancel_at = until - (until - self.system.clock.now()) * CANCEL_SHARE
-        while self.count or self._tasks:
-            now = self.system.clock.now()
-            if now >= until:
-                break
-            if now >= cancel_at:
-                self._cancel_turns(reason)
-            self._stop_some()
-            self._progress = asyncio.get_running_loop().create_future()
-            await asyncio.wait((self._progress,), timeout=(cancel_at if now < cancel_at else until) - now)
-        for cell in self.cells():
-            log.error("grain did not stop", member=self.system.id, kind=cell.kind, identity=cell.identity)
-            self.drop(cell, reason)
+    async def cancel_tasks(self) -> None:
+        """Give up what is under way."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
-
-    def _stop_some(self) -> None:
-        stopping = sum(len(hosted.pending) for hosted in self.kinds.values())
-        for hosted in self.kinds.values():
-            while hosted.active and stopping < STOPS_AT_ONCE:
-                self.passivate(next(iter(hosted.active.values())))
-                stopping += 1
-
-    def _cancel_turns(self, reason: str) -> None:
-        for cell in self.cells():
-            cell.cancel_turn(
-                RequestCancelledError(
-                    f"member {self.system.id} leaves ({reason}); the turn of {cell.describe()} took too long",
-                    outcome=Outcome.MAY_HAVE_RUN,
-                )
-            )
-
-    def requests_of(self, cell: GrainCell) -> GrainRequests:
-        """The cluster, as `cell` may use it."""
-        return GrainRequests(cell, self._requests)
+            await asyncio.wait(tasks)
 
     # --- what others may know -----------------------------------------------------------------------------
 
@@ -495,23 +442,26 @@ class Activator:
         hosted = self.kinds.get(name.kind)
         if hosted is None:
             return None
-        pending = hosted.pending.get(name.identity)
-        return hosted.active.get(name.identity) or (pending.cell if pending is not None else None)
+        cell = hosted.active.get(name.identity)
+        if cell is None and (pending := hosted.pending.get(name.identity)) is not None:
+            cell = pending.cell
+        return cell
 
     def is_activating(self, name: ClusterIdentity) -> bool:
         """Whether the lookup is being asked for it, or its Started turn runs."""
         hosted = self.kinds.get(name.kind)
         pending = hosted.pending.get(name.identity) if hosted is not None else None
-        return pending is not None and (
-            pending.cell is None or (pending.started is not None and not pending.started.done())
-        )
+        return pending is not None and pending.phase is not Phase.ENDING
+
+    def requests_of(self, cell: GrainCell) -> GrainRequests:
+        """The cluster, as `cell` may use it."""
+        return GrainRequests(cell, self._requests)
 
     # --- common -------------------------------------------------------------------------------------------
 
     def _leaving(self, hosted: HostedKind, identity: str) -> NotHereError:
-        return NotHereError(
-            f"member {self.system.id} is leaving ({self._closed}); {hosted.name}/{identity!r:.80} was not started"
-        )
+        why = self.closed or "nobody waited"
+        return NotHereError(f"{hosted.name}/{identity!r:.80} was not started on member {self.system.id}: {why}")
 
     def _run(self, coroutine: Coroutine[Any, Any, None], kind: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=f"dbgrains activation {kind}")
@@ -522,22 +472,24 @@ class Activator:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("activation step failed", member=self.system.id, exc_info=error)
+        self._made_progress()
+
+    def _made_progress(self) -> None:
         if self._progress is not None and not self._progress.done():
             self._progress.set_result(None)
 
     def __repr__(self) -> str:
-        return f"Activator({self.system.id}, activations={self.count})"
+        return f"Activator({self.system.id}, activations={self.count}, stopping={self.ending})"
 
 
 class _Entrance(Process):
-    """Takes one request for an identity that may not be active yet."""
+    """Takes requests for an identity that may not be active yet."""
 
-    __slots__ = ("_activator", "_identity", "_kind")
+    __slots__ = ("_activator", "_name")
 
-    def __init__(self, activator: Activator, kind: str, identity: str) -> None:
+    def __init__(self, activator: Activator, name: ClusterIdentity) -> None:
         self._activator = activator
-        self._kind = kind
-        self._identity = identity
+        self._name = name
 
     def post_user(
         self,
@@ -546,17 +498,10 @@ class _Entrance(Process):
         headers: Headers | None = None,
         deadline: float | None = None,
     ) -> None:
-        self._activator.place(self._kind, self._identity, message, sender, headers, deadline)
+        self._activator.place(self._name.kind, self._name.identity, message, sender, headers, deadline)
 
     def post_system(self, message: object) -> None:
         """An identity cannot be stopped or watched; an activation can."""
-
-
-def _done(pending: Pending) -> None:
-    if pending.started is not None and not pending.started.done():
-        pending.started.set_result(None)
-    if pending.timer is not None:
-        pending.timer.cancel()
 
 
 def _activation_failed(kind: str, identity: str, reason: BaseException) -> ActivationFailedError:

@@ -109,7 +109,7 @@ class GrainCell(ActorCell):
             super().on_failure(reason, message)
 
     async def _stop(self) -> None:
-        self._activator.cell_ending(self)
+        self._activator.cell_stopping(self)
         await super()._stop()
 
     def on_cell_stopped(self) -> None:

@@ -9,6 +9,7 @@ cell and one entry.
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from dbgrains.actor.mailbox import bounded
@@ -30,24 +31,44 @@ FAILURES_MAX: Final = 10_000
 """Failed identities that are remembered per kind; the oldest are forgotten."""
 
 
+class Phase(Enum):
+    """What an identity in `pending` waits for."""
+
+    ADMITTING = "admitting"
+    """The lookup's permission."""
+
+    STARTING = "starting"
+    """The end of its Started turn."""
+
+    ENDING = "ending"
+    """Its Stopped turn, and that its grant is given back."""
+
+
 class Pending:
     """An identity on its way from one state to another on this member."""
 
-    __slots__ = ("cell", "dropped", "error", "parked", "started", "timer")
+    __slots__ = ("cell", "dropped", "error", "inline", "parked", "phase", "timer")
 
-    def __init__(self, cell: GrainCell | None = None) -> None:
+    def __init__(self, phase: Phase, cell: GrainCell | None = None) -> None:
+        self.phase = phase
         self.cell = cell
-        """The activation that is starting or stopping; None while the lookup is asked."""
+        """The activation that is starting or stopping."""
         self.parked: list[Queued] = []
         """Requests for the next activation, in order."""
-        self.started: asyncio.Future[None] | None = None
-        """While the Started turn runs: done when it has ended, well or not."""
         self.timer: asyncio.TimerHandle | None = None
-        """While the Stopping turn runs: its limit."""
+        """The limit of the Started or Stopping turn."""
         self.error: DbgrainsError | None = None
         """Why it could not start."""
         self.dropped = False
         """The grant is lost already, so there is nothing to give back."""
+        self.inline = False
+        """Whoever starts it is still at it, and lets in who waits."""
+
+    def end_timer(self) -> None:
+        """The turn that was limited is over."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Failure:
@@ -111,10 +132,10 @@ class HostedKind:
         if len(self.failures) > FAILURES_MAX:
             del self.failures[next(iter(self.failures))]
 
-    def recent_failure(self, identity: str, now: float) -> Failure | None:
+    def recent_failure(self, identity: str, now: float) -> DbgrainsError | None:
         """Why the identity must not be activated yet."""
         failure = self.failures.get(identity)
-        return failure if failure is not None and now < failure.until else None
+        return failure.error if failure is not None and now < failure.until else None
 
     def __repr__(self) -> str:
         return f"HostedKind({self.name!r}, active={len(self.active)}, pending={len(self.pending)})"

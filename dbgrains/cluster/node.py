@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from dbgrains.cluster.activator import Activator
+from dbgrains.cluster.drain import drain
 from dbgrains.cluster.member_list import MemberList, TopologyChanged
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.pid_cache import PidCache
@@ -195,7 +196,7 @@ class Node:
             await self.router.close(ClusterNotRunningError(f"member {self.member.id} has left {self.cluster_name!r}"))
 
     async def _drain(self) -> None:
-        await self.activator.drain("shutdown" if self._graceful else "stopped", self._stop_by)
+        await drain(self.activator, "it leaves the cluster", self._stop_by)
 
     async def _stop_provider(self) -> None:
         assert self._provider is not None
@@ -222,8 +223,8 @@ class Node:
         hosts = self.members.topology.hosting(kind)
         if self._leaving:
             hosts = tuple(h for h in hosts if h.id != self.member.id)
-        if not hosts:
-            return None
+        if len(hosts) < 2:
+            return hosts[0] if hosts else None
         strategy = self._strategies.get(kind)
         if strategy is None:
             strategy = self._strategies[kind] = RendezvousStrategy()
@@ -262,6 +263,12 @@ class Node:
     def _topology_changed(self, change: TopologyChanged) -> None:
         for member in change.left:
             self.cache.forget_member(member.id)
+            if self.remote is not None:
+                self.remote.forget_member(member.id, "it has left the cluster")
+        if self.remote is not None:
+            for member in change.joined:
+                if member.id != self.member.id:
+                    self.remote.connect(member.address, member.id)
         self.system.event_stream.publish(change)
         log.info(
             "topology changed",

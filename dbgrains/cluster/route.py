@@ -1,7 +1,7 @@
-"""Route: the search for one identity's activation, shared by all calls that wait for it.
+"""Route: where the calls of this process to one identity go, while that is not certain.
 
-The first call makes the route and later ones join it. A route names a member (by the lookup, by a redirect),
-sends everything to it in order, and learns from the answers:
+The first call makes the route and later ones join it. A route believes in one member (named by the lookup, or
+by a redirect), sends everything to it in order, and learns from the answers:
 
 * a call that ran there confirms the place: it is remembered, and the route ends;
 * a call that certainly did not start comes back and waits, and so do new ones from then on. When the last
@@ -9,6 +9,7 @@ sends everything to it in order, and learns from the answers:
   that waits to the next place, in the order in which it was made.
 
 So calls are not held back while the place is only believed in, and none overtakes another when it was wrong.
+A route costs no task while all goes well; `search` runs in one when something has to be waited for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from dbgrains.actor.turn import step_to_end
 from dbgrains.errors import DbgrainsError, NoMemberForKindError, RequestCancelledError, RequestError
 from dbgrains.sansio.identity import ClusterIdentity, key_form
 from dbgrains.sansio.request_retry import Attempt, Follow, ForgetPlace, Raise, Wait, next_step
@@ -25,6 +27,7 @@ from dbgrains.sansio.request_retry import Attempt, Follow, ForgetPlace, Raise, W
 if TYPE_CHECKING:
     from dbgrains.cluster.call import ClusterCall
     from dbgrains.cluster.router import Router
+    from dbgrains.sansio.topology import Member
 
 log = structlog.get_logger()
 
@@ -37,64 +40,78 @@ class Target(NamedTuple):
 
 
 class Route:
-    """One search. `run` is its task; everything else is called by the router."""
+    """One identity whose place is not certain."""
 
     __slots__ = (
         "_avoid",
-        "_confirmed",
         "_hops",
-        "_landed",
+        "_pause",
         "_router",
-        "_target",
+        "_searching",
+        "_tried",
         "_waits",
         "error",
         "flying",
         "identity",
         "kind",
-        "target_tried",
+        "target",
         "waiting",
     )
 
-    def __init__(self, router: Router, kind: str, identity: str) -> None:
+    def __init__(self, router: Router, kind: str, identity: str, *, tried: Target | None = None) -> None:
         self.kind = kind
         self.identity = identity
+        self.target: Target | None = None
+        """The member that is believed in."""
         self.flying: dict[ClusterCall, None] = {}
-        """Sent, not yet answered."""
+        """Sent to it, not yet answered."""
         self.waiting: dict[ClusterCall, None] = {}
-        """To be sent when a place is known."""
+        """To be sent when there is a target."""
         self.error: DbgrainsError | None = None
-        """Why the last place was wrong."""
-        self.target_tried: Target | None = None
+        """Why the last target was wrong."""
         self._router = router
-        self._target: Target | None = None
+        self._tried = tried
         self._avoid: frozenset[str] = frozenset()
         self._hops = 0
         self._waits = 0
-        self._confirmed = False
-        self._landed: asyncio.Future[None] | None = None
+        self._searching = False
+        self._pause: asyncio.Future[None] | None = None
 
     def take(self, call: ClusterCall) -> None:
-        """One call more: sent at once if a place is believed in."""
-        if self._target is not None and not self.waiting:
-            self._send(call, self._target)
+        """One call more: sent at once if a target is believed in, and nobody waits."""
+        if self.target is not None and not self.waiting:
+            self._send(call, self.target)
         elif call not in self.waiting:
             self.waiting[call] = None
             self._router.waiting_count += 1
 
+    def start(self) -> None:
+        """Find a target for what waits; at once if the lookup can, and nothing went wrong before."""
+        router = self._router
+        if self.error is None and router.locates_at_once:
+            try:
+                member = step_to_end(router.lookup.locate(ClusterIdentity(self.kind, self.identity), self._avoid))
+            except Exception as error:  # noqa: BLE001  a lookup is foreign code, its bug must reach the callers
+                self._located(None, error)
+            else:
+                if self._located(member) is not None:
+                    self._send_waiting()
+                    return
+        self._search()
+
     def confirm(self, call: ClusterCall) -> None:
         """`call` ran where it was sent."""
         del self.flying[call]
-        router = self._router
         place = call.place
-        if place is not None and place.member_id != router.me.id:
-            router.cache.put(self.kind, self.identity, place.address, place.member_id)
-        self._confirmed = True
-        self._target = place
+        if place is not None and place.member_id != self._router.me.id:
+            self._router.cache.put(self.kind, self.identity, place.address, place.member_id)
+        self.target = place
         self.error = None
-        if not self.waiting:
+        if self.waiting:
+            self._go_on()
+        else:
             # Whoever calls next finds the place by itself. What still flies was sent before, in order.
-            router.remove(self)
-        self._wake()
+            self._router.remove(self)
 
     def landed(self, call: ClusterCall, error: DbgrainsError | None) -> None:
         """`call` came back; with `error` it wants to be sent again."""
@@ -102,13 +119,11 @@ class Route:
         if error is not None:
             if self.error is None:
                 self.error = error
-            self.target_tried = call.place
-            self._target = None
-            if call not in self.waiting:
-                self.waiting[call] = None
-                self._router.waiting_count += 1
+            self._tried = call.place
+            self.target = None
+            self.take(call)
         if not self.flying:
-            self._wake()
+            self._go_on()
 
     def drop(self, call: ClusterCall) -> bool:
         """Nobody waits for `call` any more. Whether it was waiting to be sent."""
@@ -119,7 +134,7 @@ class Route:
         else:
             self.flying.pop(call, None)
         if not self.flying:
-            self._wake()
+            self._go_on()
         return waited
 
     def fail_waiting(self, error: DbgrainsError) -> None:
@@ -127,25 +142,39 @@ class Route:
         for call in self._take_waiting():
             call.settle(error)
 
-    async def run(self) -> None:
-        """Send what waits, see what comes back, and again, until a place is confirmed or nobody waits."""
+    async def search(self) -> None:
+        """Find the next target and send to it what waits; the body of a task."""
         try:
-            while True:
-                target = await self._next()
-                if target is None:
-                    return
-                self._send_waiting(target)
-                await self._until_landed()
-                if not self.waiting and (self._confirmed or not self.flying):
-                    return
-        finally:
-            self._router.remove(self)
+            found = await self._next()
+        except BaseException:
+            self._searching = False
             self.fail_waiting(
-                RequestCancelledError(f"kind {self.kind!r}, identity {self.identity!r:.80}: the cluster is stopping")
+                RequestCancelledError(f"{self.kind}/{self.identity!r:.80}: the cluster stopped before it was found")
             )
+            self._router.remove(self)
+            raise
+        self._searching = False
+        if found is not None:
+            self._send_waiting()
+        else:
+            self._go_on()
+
+    def _search(self) -> None:
+        self._searching = True
+        self._router.run(self.search(), self.kind)
+
+    def _go_on(self) -> None:
+        """Something came back: look further if calls wait, end if nobody does."""
+        if self._searching:
+            if not self.waiting and self._pause is not None and not self._pause.done():
+                self._pause.set_result(None)
+        elif self.waiting:
+            self._search()
+        else:
+            self._router.remove(self)
 
     async def _next(self) -> Target | None:
-        """The next member to send to, after a pause if need be; None when nobody waits any more."""
+        """The next target, after a pause if need be; None when nobody waits any more."""
         router = self._router
         while self.waiting:
             error, self.error = self.error, None
@@ -165,13 +194,20 @@ class Route:
                 )
                 if isinstance(step, Follow):
                     self._hops += 1
-                    return Target(step.member_id, step.address)
+                    self.target = Target(step.member_id, step.address)
+                    return self.target
                 await self._prepare(step, error)
-            elif self._target is not None:
-                return self._target  # confirmed meanwhile
-            target = await self._locate()
-            if target is not None:
-                return target
+                if not self.waiting:
+                    break
+            if self.target is None:
+                try:
+                    member = await router.lookup.locate(ClusterIdentity(self.kind, self.identity), self._avoid)
+                except Exception as raised:  # noqa: BLE001  a lookup is foreign code, its bug must reach the callers
+                    self._located(None, raised)
+                else:
+                    self._located(member)
+            if self.target is not None:
+                return self.target
         return None
 
     async def _prepare(self, step: ForgetPlace | Wait | Raise, error: DbgrainsError) -> None:
@@ -179,58 +215,60 @@ class Route:
         match step:
             case ForgetPlace(avoid_place):
                 self._hops += 1
-                if avoid_place and self.target_tried is not None:
-                    self._avoid |= {self.target_tried.member_id}
+                if avoid_place and self._tried is not None:
+                    self._avoid |= {self._tried.member_id}
             case Wait(until):
                 self._hops = 0
                 self._waits += 1
                 self._avoid = frozenset()
-                await self._pause(until)
+                await self._wait(until)
             case Raise(out_of_time):
                 for call in self._take_waiting():
                     call.settle(call.out_of_time(error) if out_of_time else error)
 
-    async def _locate(self) -> Target | None:
-        """The member that the lookup names; None when it names nobody, and then `error` says why."""
-        router = self._router
-        if not self.waiting:
-            return None
-        try:
-            member = await router.lookup.locate(ClusterIdentity(self.kind, self.identity), self._avoid)
-        except DbgrainsError as error:
+    def _located(self, member: Member | None, error: Exception | None = None) -> Target | None:
+        """Take the lookup's answer; when it named nobody, `error` says why."""
+        if member is not None:
+            self.target = Target(member.id, member.address)
+        elif isinstance(error, DbgrainsError):
             self.error = error
-        except Exception as error:  # noqa: BLE001  a lookup is foreign code, its bug must reach the callers
-            log.exception("lookup failed to locate", member=router.me.id, kind=self.kind, identity=self.identity)
+        elif error is not None:
+            router = self._router
+            log.error("lookup failed", member=router.me.id, kind=self.kind, identity=self.identity, exc_info=error)
             self.error = RequestError(f"the identity lookup failed for {self.kind}/{self.identity!r:.80}: {error!r}")
             self.error.__cause__ = error
         else:
-            if member is not None:
-                return Target(member.id, member.address)
             self.error = NoMemberForKindError(
-                f"No member can host kind {self.kind!r} ({router.members.describe()}).\n"
+                f"No member can host kind {self.kind!r} ({self._router.members.describe()}).\n"
                 f"Register the kind on at least one member: Cluster(kinds=[ClusterKind({self.kind!r}, ...)])."
             )
-        return None
+        return self.target
 
-    def _send_waiting(self, target: Target) -> None:
-        self._target = target
-        self._confirmed = False
+    def _send_waiting(self) -> None:
+        target = self.target
         for call in sorted(self._take_waiting(), key=_made):
             if not call.abandoned:
-                self._send(call, target)
+                if self.target is target and target is not None:
+                    self._send(call, target)
+                else:  # one before it came back at once
+                    self.take(call)
+        if not self.flying:
+            self._go_on()
 
     def _send(self, call: ClusterCall, target: Target) -> None:
         router = self._router
         self.flying[call] = None
         call.place = target
+        call.request_id = 0
         if target.member_id == router.me.id:
             router.activator.place(self.kind, self.identity, call.message, call, call.call_headers, call.due)
         elif router.remote is None:
             call.settle(
                 RequestError(
-                    f"{self.kind}/{self.identity!r:.80} is on {target.member_id}, and this cluster has no remote"
+                    f"{self.kind}/{self.identity!r:.80} is on {target.member_id}, and this cluster opens no connections"
                 )
             )
+            self.drop(call)
         else:
             call.request_id = router.remote.post_request(
                 target.address,
@@ -242,33 +280,20 @@ class Route:
                 call.call_headers,
             )
 
-    async def _until_landed(self) -> None:
-        """Until a call was confirmed, or all that were sent have come back."""
-        while self.flying and not self._confirmed:
-            self._landed = asyncio.get_running_loop().create_future()
-            try:
-                await self._landed
-            finally:
-                self._landed = None
-
-    async def _pause(self, until: float) -> None:
+    async def _wait(self, until: float) -> None:
         """Until then, or until the topology changes, or nobody waits."""
         router = self._router
-        self._landed = asyncio.get_running_loop().create_future()
+        self._pause = asyncio.get_running_loop().create_future()
         changed = router.members.on_next_change()
         try:
             await asyncio.wait(
-                (self._landed, changed),
+                (self._pause, changed),
                 timeout=max(0.0, until - router.system.clock.now()),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             changed.cancel()
-            self._landed = None
-
-    def _wake(self) -> None:
-        if self._landed is not None and not self._landed.done():
-            self._landed.set_result(None)
+            self._pause = None
 
     def _take_waiting(self) -> list[ClusterCall]:
         taken = list(self.waiting)

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
+import structlog
+
+from dbgrains.actor.can_wait import Handling, handling_of
 from dbgrains.cluster.route import Route, Target
 from dbgrains.errors import (
     DbgrainsError,
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
     from dbgrains.config import ClusterConfig
     from dbgrains.remote.remote import Remote
     from dbgrains.sansio.topology import Member
+
+
+log = structlog.get_logger()
 
 
 class Router:
@@ -69,6 +75,8 @@ class Router:
         """Calls that wait for a route; bounded by `parked_requests_max`."""
         self.routes: dict[tuple[str, str], Route] = {}
         """Identities that are being searched for."""
+        self.locates_at_once = handling_of(lookup.locate) is Handling.ASYNC_CANNOT_WAIT
+        """The lookup names members without waiting, so that no task is needed to ask it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: DbgrainsError | None = None
 
@@ -76,7 +84,10 @@ class Router:
         """Send `call`, now or when its place is found. Its answer comes to the call."""
         kind, identity = call.kind, call.identity
         if self.routes and (route := self.routes.get((kind, identity))) is not None:
-            route.take(call)
+            if route.target is None and self.waiting_count >= self.config.parked_requests_max:
+                call.settle(self._overloaded(call))
+            else:
+                route.take(call)
             return
         cell = self.activator.find(kind, identity)
         if cell is not None:
@@ -157,26 +168,33 @@ class Router:
         if self.routes.get((route.kind, route.identity)) is route:
             del self.routes[route.kind, route.identity]
 
+    def run(self, search: Coroutine[object, object, None], kind: str) -> None:
+        """Let a route search in a task."""
+        task = asyncio.get_running_loop().create_task(search, name=f"dbgrains route {kind}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("search failed", member=self.me.id, exc_info=error)
+
     def _find_route(self, call: ClusterCall, error: DbgrainsError | None = None) -> None:
         if self._closed is not None:
             call.settle(self._closed)
-            return
-        if self.waiting_count >= self.config.parked_requests_max:
-            call.settle(
-                OverloadedError(
-                    f"{self.waiting_count} requests wait for their grains to be found (parked_requests_max); "
-                    f"kind {call.kind!r}, identity {call.identity!r:.80} was not sent"
-                )
-            )
-            return
-        route = self.routes[call.kind, call.identity] = Route(self, call.kind, call.identity)
-        route.take(call)
-        route.error = error
-        if call.place is not None:
-            route.target_tried = call.place
-        task = asyncio.get_running_loop().create_task(route.run(), name=f"dbgrains route {call.kind}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        elif self.waiting_count >= self.config.parked_requests_max:
+            call.settle(self._overloaded(call))
+        else:
+            route = self.routes[call.kind, call.identity] = Route(self, call.kind, call.identity, tried=call.place)
+            route.error = error
+            route.take(call)
+            route.start()
+
+    def _overloaded(self, call: ClusterCall) -> OverloadedError:
+        return OverloadedError(
+            f"{self.waiting_count} requests wait for their grains to be found (parked_requests_max); "
+            f"{call.kind}/{call.identity!r:.80} was not sent"
+        )
 
     def __repr__(self) -> str:
         return f"Router({self.me.id}, routes={len(self.routes)}, waiting={self.waiting_count})"

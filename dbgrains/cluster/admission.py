@@ -1,0 +1,108 @@
+"""Admission: may this identity be started on this member? Asked before anything is constructed.
+
+First the kind's own predicate, then the lookup. A lookup that says "later" is asked again, for as long as
+somebody can wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from dbgrains.actor.process import ReplyTo
+from dbgrains.cluster.interfaces import Elsewhere, Granted, Later
+from dbgrains.errors import (
+    ActivationFailedError,
+    DbgrainsError,
+    IdentityRefusedError,
+    MovedError,
+    StorageUnavailableError,
+)
+from dbgrains.sansio.identity import ClusterIdentity
+
+if TYPE_CHECKING:
+    from dbgrains.cluster.hosted_kind import HostedKind, Pending
+    from dbgrains.cluster.interfaces import IdentityLookup
+
+
+class Admission:
+    """Asks, for one activator. `close` makes everybody who waits for a better answer give up."""
+
+    def __init__(self, lookup: IdentityLookup, now: Callable[[], float], can_spawn_timeout_s: float) -> None:
+        self._lookup = lookup
+        self._now = now
+        self._can_spawn_timeout_s = can_spawn_timeout_s
+        self._closing = asyncio.Event()
+
+    async def ask(self, hosted: HostedKind, identity: str, pending: Pending) -> Granted | None:
+        """The grant; None when nobody waits for it any more. Raises what all who wait shall get."""
+        await self._check_spawn(hosted, identity)
+        name = ClusterIdentity(hosted.name, identity)
+        while True:
+            admission = await self._lookup.admit(name)
+            if isinstance(admission, Granted):
+                return admission
+            if isinstance(admission, Elsewhere):
+                raise MovedError(
+                    f"{hosted.name}/{identity!r:.80} is active on member {admission.member_id} at {admission.address}",
+                    member_id=admission.member_id,
+                    address=admission.address,
+                )
+            self._dismiss_late(hosted, identity, pending, admission)
+            if not pending.parked:
+                return None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(admission.retry_after_s):
+                    await self._closing.wait()
+            if self._closing.is_set():
+                return None
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        self._closing.set()
+
+    async def _check_spawn(self, hosted: HostedKind, identity: str) -> None:
+        """Ask the kind's predicate whether this identity may exist."""
+        can_spawn = hosted.kind.can_spawn
+        if can_spawn is None:
+            return
+        timeout_s = self._can_spawn_timeout_s
+        try:
+            allowed = can_spawn(identity)
+            if inspect.isawaitable(allowed):
+                async with asyncio.timeout(timeout_s):
+                    allowed = await allowed
+        except DbgrainsError:
+            raise
+        except Exception as error:
+            what = (
+                f"did not answer within {timeout_s:g} s"
+                if isinstance(error, TimeoutError)
+                else f"raised {type(error).__name__}: {error}"
+            )
+            raise ActivationFailedError(
+                f"can_spawn of kind {hosted.name!r} {what}; it was asked for {identity!r:.80}"
+            ) from error
+        if not allowed:
+            raise IdentityRefusedError(f"kind {hosted.name!r} refuses identity {identity!r:.80}: can_spawn said no")
+
+    def _dismiss_late(self, hosted: HostedKind, identity: str, pending: Pending, later: Later) -> None:
+        """Answer those who cannot wait until the next attempt; the others stay, in order."""
+        until = self._now() + later.retry_after_s
+        for item in hosted.take_parked(pending):
+            _, sender, _, deadline = item
+            if isinstance(sender, ReplyTo) and sender.abandoned:
+                continue
+            if deadline is None or deadline > until:
+                hosted.park(pending, item)
+            elif isinstance(sender, ReplyTo):
+                sender.fail(
+                    StorageUnavailableError(
+                        f"{hosted.name}/{identity!r:.80} cannot be activated for {later.retry_after_s:.3g} s: "
+                        f"{later.reason}",
+                        retry_after_s=later.retry_after_s,
+                    )
+                )

@@ -1,0 +1,59 @@
+"""Drain: a member that leaves ends its activations, in order and in time.
+
+Nothing new is started, everything stops side by side (but only so many at a time, so that their last turns
+and the releases of their grants don't all come at once), and turns that run may finish. Callers who still wait
+are told that nothing was run for them, and go elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from dbgrains.errors import Outcome, RequestCancelledError
+
+if TYPE_CHECKING:
+    from dbgrains.cluster.activator import Activator
+
+STOPS_AT_ONCE: Final = 256
+
+CANCEL_SHARE: Final = 0.25
+"""The last part of the time belongs to turns that had to be cancelled."""
+
+log = structlog.get_logger()
+
+
+async def drain(activator: Activator, reason: str, until: float) -> int:
+    """End everything by `until`. Returns how many did not end by themselves and were cut off."""
+    now = activator.system.clock.now
+    cancel_at = until - (until - now()) * CANCEL_SHARE
+    activator.close(reason)
+    running = deque(cell for hosted in activator.kinds.values() for cell in hosted.active.values())
+    cancelled = False
+    while not activator.is_quiet and (left_s := until - now()) > 0:
+        if now() >= cancel_at and not cancelled:
+            cancelled = True
+            _cancel_turns(activator, reason)
+        while running and activator.ending < STOPS_AT_ONCE:
+            activator.passivate(running.popleft())
+        if not activator.is_quiet:
+            await activator.progress(left_s if cancelled else min(left_s, max(0.0, cancel_at - now())))
+    stuck = activator.cells()
+    for cell in stuck:
+        log.error("grain did not stop", member=activator.system.id, kind=cell.kind, identity=cell.identity)
+        activator.drop(cell, reason)
+        cell.cut_off()
+    await activator.cancel_tasks()
+    return len(stuck)
+
+
+def _cancel_turns(activator: Activator, reason: str) -> None:
+    for cell in activator.cells():
+        cell.cancel_turn(
+            RequestCancelledError(
+                f"member {activator.system.id} leaves ({reason}) and the turn of {cell.describe()} took too long",
+                outcome=Outcome.MAY_HAVE_RUN,
+            )
+        )
