@@ -68,7 +68,7 @@ class RedisClient:
     async def run(
         self,
         script: Script,
-        keys: Sequence[str],
+        keys: Sequence[str | bytes],
         arguments: Sequence[str | bytes | int] = (),
         *,
         weight: int = 1,

@@ -141,7 +141,7 @@ class RedisIdentityStorage:
         reply = await self._run(
             "claim",
             [*keys.head, keys.index(member), *(keys.record(key) for key, _ in claims)],
-            [member, nonce, self._quarantine, self._gap, *(request for _, request in claims)],
+            [member, nonce, self._quarantine, self._gap, _numbers(claims)],
             weight=len(claims),
         )
         if claims and reply[0] == b"NOLEASE":
@@ -160,7 +160,7 @@ class RedisIdentityStorage:
         reply = await self._run(
             "release",
             [keys.index(member), *(keys.record(key) for key, _ in tokens)],
-            [member, *(token for _, token in tokens)],
+            [member, _numbers(tokens)],
             weight=len(tokens),
         )
         return int(reply)
@@ -182,7 +182,7 @@ class RedisIdentityStorage:
         reply = await self._run(
             "reassert",
             [*keys.head, keys.index(member), *(keys.record(key) for key, _ in tokens)],
-            [member, nonce, request, self._quarantine, self._gap, int(restore), *(token for _, token in tokens)],
+            [member, nonce, request, self._quarantine, self._gap, int(restore), _numbers(tokens)],
             weight=len(tokens),
         )
         return [ReassertCode(code) for code in reply] or None
@@ -277,7 +277,7 @@ class RedisIdentityStorage:
     async def _run(
         self,
         script: str,
-        keys: Sequence[str],
+        keys: Sequence[str | bytes],
         arguments: Sequence[str | bytes | int] = (),
         *,
         weight: int = 1,
@@ -295,9 +295,9 @@ class RedisIdentityStorage:
         except StorageCorruptError as error:
             raise await self._named(error, [str(words[1])]) from error
 
-    async def _named(self, error: StorageCorruptError, keys: Sequence[str]) -> StorageCorruptError:
+    async def _named(self, error: StorageCorruptError, keys: Sequence[str | bytes]) -> StorageCorruptError:
         """The error with the key in its text that the server left out."""
-        for key in keys:
+        for key in map(_text, keys):
             expected = "set" if ":I:" in key else "hash"
             found = _text(await self._running().command("TYPE", key))
             if found not in (expected, "none"):
@@ -325,6 +325,10 @@ def _us(seconds: float) -> int:
 
 def _s(microseconds: int) -> float:
     return microseconds / 1_000_000
+
+
+def _numbers(pairs: Sequence[tuple[str, int]]) -> str:
+    return " ".join([str(number) for _, number in pairs])
 
 
 def _text(value: Any) -> str:
@@ -364,9 +368,9 @@ def _lease_reply(reply: list[Any]) -> LeaseReply:
 
 
 def _claim_reply(answer: list[Any]) -> ClaimReply:
+    if answer[0] == b"OK":  # nearly always
+        return Claimed(answer[1], answer[2].decode(errors="replace"))
     match answer:
-        case [b"OK", int(token), bytes(previous)]:
-            return Claimed(token, previous.decode(errors="replace"))
         case [b"HELD", int(token), bytes(owner), bytes(address)]:
             return Held(token, owner.decode(errors="replace"), address.decode(errors="replace"))
         case [b"QUAR", int(remaining)]:

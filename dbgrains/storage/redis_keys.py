@@ -17,12 +17,13 @@ class ShardKeys:
         self.history = f"{tag}:M"
         self.leases = f"{tag}:L"
         self.head = [self.history, self.leases]
-        self._records = f"{tag}:A:"
+        self._records = f"{tag}:A:".encode()
         self._index = f"{tag}:I:"
         self._cells = f"{tag}:S:"
 
-    def record(self, key: str) -> str:
-        return self._records + key
+    def record(self, key: str) -> bytes:
+        """As bytes: a batch names hundreds, and the client library takes bytes as they are."""
+        return self._records + key.encode()
 
     def index(self, member: str) -> str:
         return self._index + member

@@ -9,6 +9,15 @@ local function dec(number)
   return string.format('%.0f', number)
 end
 
+-- Many numbers travel as one argument, "7 8 9": the client packs each argument at a cost.
+local function words(text)
+  local found = {}
+  for word in string.gmatch(text, '%S+') do
+    found[#found + 1] = word
+  end
+  return found
+end
+
 local clock = redis.call('TIME')
 local now = int(clock[1]) * 1000000 + int(clock[2])
 

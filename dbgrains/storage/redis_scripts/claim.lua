@@ -1,4 +1,4 @@
--- Take records for a member. KEYS M L I A1..An   ARGV member nonce quarantine gap request1..requestn
+-- Take records for a member. KEYS M L I A1..An   ARGV member nonce quarantine gap "request1 .. requestn"
 -- One answer per record, in order:
 --   {OK, token, previous owner}   {HELD, token, owner, address}   {QUAR, microseconds}
 --   {STALE, token}                {BAD, text}
@@ -42,9 +42,9 @@ local function decide(i, request)
   return { 'OK', token, owner or '' }
 end
 
-local answers = {}
+local answers, requests = {}, words(ARGV[5])
 for i = 4, #KEYS do
-  answers[i - 3] = decide(i, int(ARGV[i + 1]))
+  answers[i - 3] = decide(i, int(requests[i - 3]))
 end
 
 -- Nothing was written yet. First the token, then the index, then the records: whatever fails in between,

@@ -1,4 +1,4 @@
--- Say what a member holds. KEYS M L I A1..An   ARGV member nonce request quarantine gap restore token1..tokenn
+-- Say what a member holds. KEYS M L I A1..An   ARGV member nonce request quarantine gap restore "token1 .. tokenn"
 -- Per record: 1 it is ours, 2 it was missing and is restored, 3 another running member has it, 0 it is lost.
 -- `restore` is 1 for a member whose own lease never lapsed; and only while the shard is closed can nobody
 -- have been granted the record meanwhile. Answers {} when there is no lease or no shard.
@@ -34,8 +34,9 @@ local function decide(i, ours)
   return 2
 end
 
+local tokens = words(ARGV[7])
 for i = 4, #KEYS do
-  codes[i - 3] = decide(i, ARGV[i + 3])
+  codes[i - 3] = decide(i, tokens[i - 3])
 end
 if #restored > 0 then
   remember_token(token)
