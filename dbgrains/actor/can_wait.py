@@ -50,7 +50,7 @@ class Handling(Enum):
 def handling_of(handler: Callable[..., Any]) -> Handling:
     """How turns of `handler` are run; TypeError when it is something that can never handle a message."""
     function = _function_behind(handler)
-    if function is None:
+    if function is None or "_is_coroutine" in getattr(handler, "__dict__", ()):  # an AsyncMock says so
         return Handling.MAY_WAIT
     flags = function.__code__.co_flags
     if flags & inspect.CO_ASYNC_GENERATOR or (

@@ -23,10 +23,10 @@ _CANCEL_GRACE_S: Final = 0.5
 async def stop_everything(system: ActorSystem) -> None:
     """Stop all actors, in order, in time; then the workers, timers, handlers and futures."""
     system.root.timers.close()
-    for cell in reversed(system.root_cells()):
+    roots = system.root_cells()
+    for cell in reversed(roots):
         cell.stop_cell()
-    await _all_gone(system, system.config.stop_timeout_s)
-    if cells := _cells(system):
+    if not await _all_gone(roots, system.config.stop_timeout_s) and (cells := _cells(system)):
         _log.warning("actors did not stop in time: cancelling their turns", count=len(cells))
         await _insist(system)
     stuck = await system.workers.close(_CANCEL_GRACE_S)
@@ -42,14 +42,17 @@ def _cells(system: ActorSystem) -> list[ActorCell]:
     return [process for process in system.registry.local_processes() if isinstance(process, ActorCell)]
 
 
-async def _all_gone(system: ActorSystem, timeout_s: float) -> bool:
-    """Wait until no actor is left; whether that came true in time."""
-    deadline = system.loop.time() + timeout_s
-    while _cells(system):
-        if system.loop.time() >= deadline:
+async def _all_gone(cells: list[ActorCell], timeout_s: float) -> bool:
+    """Wait until all of `cells` have stopped, the last one first; whether that came true in time."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        while cells and cells[-1].is_stopped:
+            cells.pop()
+        if not cells:
+            return True
+        if asyncio.get_running_loop().time() >= deadline:
             return False
         await asyncio.sleep(_POLL_S)
-    return True
 
 
 async def _insist(system: ActorSystem) -> None:
@@ -62,5 +65,5 @@ async def _insist(system: ActorSystem) -> None:
         for cell in system.workers.waiting_cells():
             if isinstance(cell, ActorCell):
                 cell.cancel_turn(error)
-        if await _all_gone(system, 2 * _POLL_S):
+        if await _all_gone(_cells(system), 2 * _POLL_S):
             return
