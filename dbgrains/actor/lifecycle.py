@@ -118,6 +118,9 @@ class LivingCell(Cell):
 
     # --- for subclasses -----------------------------------------------------------------------------------
 
+    def on_cell_started(self) -> None:
+        """Called after each Started turn that ended well: the first one, and those after a restart."""
+
     def on_cell_stopped(self) -> None:
         """Called once, after the Stopped turn, before watchers and parent hear of it: take it out of registries."""
         self._system.registry.remove(self.id)
@@ -173,6 +176,7 @@ class LivingCell(Cell):
             self._start_failed(error)
         else:
             self._status &= ~(UNSTARTED | SUSPENDED)
+            self.on_cell_started()
 
     def _start_failed(self, error: BaseException) -> None:
         self._message = STARTED
