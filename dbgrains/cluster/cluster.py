@@ -204,7 +204,8 @@ class Cluster(RequestPath):
             requests=self,
             on_lost=self._lost,
         )
-        self._router = await node.start()
+        router = self._router = await node.start()
+        self._routes = router.routes
         self._hosted = node.activator.kinds
 
     async def _leave(self, *, graceful: bool) -> None:
@@ -213,6 +214,7 @@ class Cluster(RequestPath):
         if node is not None:
             await node.stop(graceful=graceful)
         self._hosted = {}
+        self._routes = {}
         self._router = None
 
     async def _shutdown(self) -> None:

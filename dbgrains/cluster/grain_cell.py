@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from dbgrains.actor.context import ActorCell
 from dbgrains.actor.envelope import Queued
 from dbgrains.actor.messages import STARTED, PoisonPill
-from dbgrains.actor.turn import SUSPENDED, UNSTARTED
 from dbgrains.sansio.identity import ClusterIdentity, key_form
 
 if TYPE_CHECKING:
@@ -96,10 +95,8 @@ class GrainCell(ActorCell):
     def describe(self) -> str:
         return f"grain {self.hosted.name}/{self.identity!r:.80}"
 
-    async def _begin(self) -> None:
-        await super()._begin()
-        if not self._status & (UNSTARTED | SUSPENDED):
-            self._activator.cell_started(self)
+    def on_cell_started(self) -> None:
+        self._activator.cell_started(self)
 
     def on_failure(self, reason: BaseException, message: object) -> None:
         if message is STARTED:

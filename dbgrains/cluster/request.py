@@ -39,6 +39,8 @@ class RequestPath:
         self._request_timeout_s = request_timeout_s
         self._hosted: Mapping[str, HostedKind] = {}
         self._router: Router | None = None
+        self._routes: Mapping[tuple[str, str], object] = {}
+        """The router's: identities that are being searched for."""
         self._inline_left = INLINE_BUDGET
 
     async def request(
@@ -67,9 +69,10 @@ class RequestPath:
                 cell = None if hosted is None else hosted.active.get(identity)
             except TypeError:  # unhashable, so certainly no text: `_call` says so
                 cell = None
-            if cell is not None and not self._is_searched(kind, identity):
-                if cell.hosted.bounded:
-                    cell.hosted.touch(identity)
+            # Earlier calls that wait for this identity to be found must not be overtaken.
+            if cell is not None and not (self._routes and (kind, identity) in self._routes):
+                if hosted.bounded:  # type: ignore[union-attr]
+                    hosted.touch(identity)  # type: ignore[union-attr]
                 self._inline_left -= 1
                 if self._inline_left <= 0:
                     self._inline_left = INLINE_BUDGET
@@ -141,11 +144,6 @@ class RequestPath:
         except asyncio.CancelledError:
             call.withdraw()
             raise
-
-    def _is_searched(self, kind: str, identity: str) -> bool:
-        """Whether earlier calls wait for this identity: later ones must not overtake them."""
-        router = self._router
-        return router is not None and bool(router.routes) and (kind, identity) in router.routes
 
     def _not_running(self, what: str) -> ClusterNotRunningError:
         raise NotImplementedError

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from dbgrains.actor.turn import step_to_end
 from dbgrains.errors import DbgrainsError, NoMemberForKindError, RequestCancelledError, RequestError
 from dbgrains.sansio.identity import ClusterIdentity, key_form
 from dbgrains.sansio.request_retry import Attempt, Follow, ForgetPlace, Raise, Wait, next_step
@@ -85,19 +84,13 @@ class Route:
             self.waiting[call] = None
             self._router.waiting_count += 1
 
-    def start(self) -> None:
-        """Find a target for what waits; at once if the lookup can, and nothing went wrong before."""
-        router = self._router
-        if self.error is None and router.locates_at_once:
-            try:
-                member = step_to_end(router.lookup.locate(ClusterIdentity(self.kind, self.identity), self._avoid))
-            except Exception as error:  # noqa: BLE001  a lookup is foreign code, its bug must reach the callers
-                self._located(None, error)
-            else:
-                if self._located(member) is not None:
-                    self._send_waiting()
-                    return
-        self._search()
+    def start(self, call: ClusterCall, *, error: DbgrainsError | None, target: Target | None) -> None:
+        """Begin with a call: send it if the lookup has named a target, search otherwise."""
+        self.error = error
+        self.target = target
+        self.take(call)
+        if self.waiting and not self._searching:
+            self._search()
 
     def confirm(self, call: ClusterCall) -> None:
         """`call` ran where it was sent."""
@@ -226,7 +219,7 @@ class Route:
                 for call in self._take_waiting():
                     call.settle(call.out_of_time(error) if out_of_time else error)
 
-    def _located(self, member: Member | None, error: Exception | None = None) -> Target | None:
+    def _located(self, member: Member | None, error: Exception | None = None) -> None:
         """Take the lookup's answer; when it named nobody, `error` says why."""
         if member is not None:
             self.target = Target(member.id, member.address)
@@ -242,7 +235,6 @@ class Route:
                 f"No member can host kind {self.kind!r} ({self._router.members.describe()}).\n"
                 f"Register the kind on at least one member: Cluster(kinds=[ClusterKind({self.kind!r}, ...)])."
             )
-        return self.target
 
     def _send_waiting(self) -> None:
         target = self.target

@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from dbgrains.actor.can_wait import Handling, handling_of
+from dbgrains.actor.turn import step_to_end
 from dbgrains.cluster.route import Route, Target
 from dbgrains.errors import (
     DbgrainsError,
@@ -28,7 +29,7 @@ from dbgrains.errors import (
     RequestTimeoutError,
     UnreachableError,
 )
-from dbgrains.sansio.identity import key_form
+from dbgrains.sansio.identity import ClusterIdentity, key_form
 from dbgrains.sansio.request_retry import may_send_again
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from dbgrains.remote.remote import Remote
     from dbgrains.sansio.topology import Member
 
+
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 log = structlog.get_logger()
 
@@ -100,7 +103,7 @@ class Router:
         remote = self.remote
         place = self.cache.get(kind, identity) if remote is not None else None
         if place is None or remote is None:
-            self._find_route(call)
+            self._place(call)
             return
         call.place = Target(place.member_id, place.address)
         target = f"@place/{key_form(kind, identity)}" if call.enters else place.target
@@ -179,16 +182,30 @@ class Router:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("search failed", member=self.me.id, exc_info=error)
 
-    def _find_route(self, call: ClusterCall, error: DbgrainsError | None = None) -> None:
+    def _place(self, call: ClusterCall) -> None:
+        """A first call: let the lookup name the member, here and now if it can."""
+        if not self.locates_at_once or self._closed is not None:
+            self._find_route(call)
+            return
+        try:
+            member = step_to_end(self.lookup.locate(ClusterIdentity(call.kind, call.identity), _NOBODY))
+        except Exception:  # noqa: BLE001  asked again by the route, which says what is wrong
+            member = None
+        if member is not None and member.id == self.me.id:
+            # No route is needed here: the activator keeps the order, and what it refuses begins one.
+            call.place = None
+            self.activator.place(call.kind, call.identity, call.message, call, call.call_headers, call.due)
+        else:
+            self._find_route(call, member=member)
+
+    def _find_route(self, call: ClusterCall, error: DbgrainsError | None = None, member: Member | None = None) -> None:
         if self._closed is not None:
             call.settle(self._closed)
         elif self.waiting_count >= self.config.parked_requests_max:
             call.settle(self._overloaded(call))
         else:
             route = self.routes[call.kind, call.identity] = Route(self, call.kind, call.identity, tried=call.place)
-            route.error = error
-            route.take(call)
-            route.start()
+            route.start(call, error=error, target=None if member is None else Target(member.id, member.address))
 
     def _overloaded(self, call: ClusterCall) -> OverloadedError:
         return OverloadedError(
