@@ -213,6 +213,10 @@ class _ServerConnection:
     """The accepting end of a stream."""
 
     def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        # Asked now, because asking a context whose stream is gone crashes the process.
+        names = context.auth_context().get("x509_subject_alternative_name", ())
+        self._peer_names = tuple(name.decode("utf-8", "replace") for name in names)
+        self._peer = context.peer() or "unknown"
         self._context = context
         self._closed = False
         self._receiver: asyncio.Task[Any] | None = None
@@ -223,12 +227,11 @@ class _ServerConnection:
 
     @property
     def peer(self) -> str:
-        return self._context.peer() or "unknown"
+        return self._peer
 
     @property
     def peer_names(self) -> tuple[str, ...]:
-        names = self._context.auth_context().get("x509_subject_alternative_name", ())
-        return tuple(name.decode("utf-8", "replace") for name in names)
+        return self._peer_names
 
     async def send(self, frame: bytes) -> None:
         if self._closed:
@@ -288,16 +291,23 @@ class _Handlers:
 
     async def _open(self, _: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         # gRPC cancels the handler when the peer breaks off. Whoever runs the connection is not cancelled by
-        # that, it sees a stream that ended: hence a task of its own.
+        # that, it sees a stream that ended: hence a task of its own. The handler stays until that task is done: the
+        # context must not be used after its handler has returned, gRPC frees what is behind it.
         connection = _ServerConnection(context)
         task: asyncio.Task[None] = asyncio.ensure_future(self._run(connection))
         self.running.add(task)
         task.add_done_callback(self.running.discard)
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await connection.close()
-            raise
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+                await connection.close()
+        await connection.close()  # from here on it answers without asking the context
+        if cancelled is not None:
+            raise cancelled
+        task.result()
 
     async def _run(self, connection: _ServerConnection) -> None:
         await self._accept(connection)

@@ -205,6 +205,21 @@ class TransportConformance:
 
         assert await _end_of(receiving)
 
+    async def test_a_connection_whose_stream_is_gone_can_still_be_asked(self, wire: Wire) -> None:
+        near, far = await wire.pair()
+        peers = near.peer, far.peer
+        await wire.here.close()
+        assert await _end(far)
+        await wire.stop_serving()
+
+        assert (near.peer, far.peer) == peers
+        for connection in (near, far):
+            assert isinstance(connection.peer_names, tuple)
+            assert await _end(connection)
+            with pytest.raises(ConnectionLostError):
+                await connection.send(b"late")
+            await connection.close()
+
     async def test_a_cancelled_receive_is_cancelled(self, wire: Wire) -> None:
         near, far = await wire.pair()
         for connection in (far, near):
