@@ -38,6 +38,7 @@ _AUTH: Final = (redis_errors.AuthenticationError, redis_errors.AuthenticationWro
 
 
 def is_missing_script(error: object) -> bool:
+    """Whether the server doesn't know the script by its hash: it restarted, or its script cache was flushed."""
     return isinstance(error, redis_errors.NoScriptError)
 
 

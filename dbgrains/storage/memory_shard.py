@@ -28,7 +28,7 @@ from dbgrains.lookups.identity_storage import (
     SweepReply,
 )
 
-SWEEP_BATCH: Final = 200
+SWEEP_BATCH: Final = 100
 PAGE: Final = 256
 _TOKEN_JUMP: Final = 1_000_000_000
 
@@ -53,6 +53,8 @@ class Moment:
 
 @dataclass(slots=True)
 class Lease:
+    """A member's row; it stays when the lease has ended."""
+
     ends: int
     ttl: int
     killed: bool
@@ -62,6 +64,8 @@ class Lease:
 
 @dataclass(slots=True)
 class ActivationRecord:
+    """Who owns an identity, with which token, granted to which of its requests."""
+
     owner: str
     token: int
     request: int
@@ -69,6 +73,8 @@ class ActivationRecord:
 
 @dataclass(slots=True)
 class StateCell:
+    """A grain's stored state."""
+
     version: int
     token: int
     payload: bytes | None

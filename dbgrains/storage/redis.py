@@ -45,7 +45,7 @@ from dbgrains.storage.redis_keys import ShardKeys, layout_key
 
 LAYOUT_VERSION: Final = "1"
 SHARDS_MAX: Final = 4096
-_SWEEP_BATCH: Final = 200
+_SWEEP_BATCH: Final = 100
 _PAGE: Final = 256
 _SCRIPTS: Final = load_scripts(Path(__file__).parent / "redis_scripts")
 

@@ -33,4 +33,5 @@ class ShardKeys:
 
 
 def layout_key(cluster: str) -> str:
+    """Where the number of shards is kept; belongs to no shard, so it has no tag."""
     return f"dg:{cluster}:cfg"
