@@ -146,13 +146,13 @@ class RedisIdentityStorage:
         )
         if claims and reply[0] == b"NOLEASE":
             return [NoLease()] * len(claims)
-        return [_claim_reply(answer) for answer in reply]
+        return [_claim_reply(answer, keys, key) for answer, (key, _) in zip(reply, claims, strict=True)]
 
     async def lookup(self, shard: int, keys: Sequence[str]) -> list[Record | Corrupt | None]:
         self._check_batch(keys)
         names = self._keys[shard]
         reply = await self._run("lookup", [*names.head, *map(names.record, keys)], weight=len(keys))
-        return [_record(answer) for answer in reply]
+        return [_record(answer, names, key) for answer, key in zip(reply, keys, strict=True)]
 
     async def release(self, shard: int, member: str, tokens: Sequence[tuple[str, int]]) -> int:
         self._check_batch([key for key, _ in tokens])
@@ -351,6 +351,10 @@ def _not_understood(script: str, reply: object) -> StorageConfigError:
     return StorageConfigError(f"redis: script {script} answered {reply!r:.120}, which is not one of its answers")
 
 
+def _corrupt(names: ShardKeys, key: str, text: object) -> Corrupt:
+    return Corrupt(f"redis: {_text(names.record(key))} is not an activation record, delete or rename it: {_text(text)}")
+
+
 def _lease_reply(reply: list[Any]) -> LeaseReply:
     match reply:
         case [bytes(code), int(now), int(ends), int(opens), int(generation), int(token), int(view)]:
@@ -367,7 +371,7 @@ def _lease_reply(reply: list[Any]) -> LeaseReply:
             raise _not_understood("join or renew", other)
 
 
-def _claim_reply(answer: list[Any]) -> ClaimReply:
+def _claim_reply(answer: list[Any], names: ShardKeys, key: str) -> ClaimReply:
     if answer[0] == b"OK":  # nearly always
         return Claimed(answer[1], answer[2].decode(errors="replace"))
     match answer:
@@ -378,17 +382,17 @@ def _claim_reply(answer: list[Any]) -> ClaimReply:
         case [b"STALE", int(token)]:
             return StaleRequest(token)
         case [b"BAD", text]:
-            return Corrupt(_text(text))
+            return _corrupt(names, key, text)
         case other:
             raise _not_understood("claim", other)
 
 
-def _record(answer: list[Any]) -> Record | Corrupt | None:
+def _record(answer: list[Any], names: ShardKeys, key: str) -> Record | Corrupt | None:
     match answer:
         case []:
             return None
         case [b"BAD", text]:
-            return Corrupt(_text(text))
+            return _corrupt(names, key, text)
         case [bytes(owner), int(token), bytes(address), int(live)]:
             return Record(owner.decode(errors="replace"), token, address.decode(errors="replace"), live == 1)
         case other:

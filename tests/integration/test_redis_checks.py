@@ -313,6 +313,7 @@ class TestForeignKeys:
 
             assert isinstance(good, Claimed)
             assert isinstance(bad, Corrupt)
+            assert "{dg:record:0}:A:k/bad" in bad.detail
             assert "WRONGTYPE" in bad.detail
             [seen, unseen] = await storage.lookup(0, ["k/good", "k/bad"])
             assert isinstance(seen, Record)
