@@ -9,6 +9,9 @@ must never take a member down.
 from __future__ import annotations
 
 import ssl
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +22,14 @@ from dbgrains.config import TlsConfig
 from dbgrains.errors import ConfigError
 
 _FIELDS: Final = ("certificate_path", "key_path", "ca_path")
+
+_VALIDITY_ERRORS: Final = (9, 10)
+"""OpenSSL: not yet valid, expired."""
+
+_IGNORE_TIME: Final = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python has no name for."""
+
+_HANDSHAKE_ROUNDS: Final = 3
 
 log = structlog.get_logger()
 
@@ -85,7 +96,43 @@ def _read(config: TlsConfig) -> Certificates:
             f"tls: {config.certificate_path} and {config.key_path} are no usable PEM certificate and private key "
             f"({error.reason or error})"
         ) from None
+    _check_validity(config, context)
+    _check_permissions(config)
     return certificates
+
+
+def _check_validity(config: TlsConfig, server: ssl.SSLContext) -> None:
+    """Expired, or not yet valid: better said here than by every peer that is refused."""
+    try:
+        _handshake_with_itself(config, server, 0)
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in _VALIDITY_ERRORS:
+            found = _handshake_with_itself(config, server, _IGNORE_TIME) or {}
+            raise ConfigError(
+                f"tls.certificate_path: {config.certificate_path}: {error.verify_message}; it is valid from "
+                f"{found.get('notBefore')} to {found.get('notAfter')}"
+            ) from None
+
+
+def _handshake_with_itself(config: TlsConfig, server: ssl.SSLContext, flags: int) -> Mapping[str, object] | None:
+    """What Python's TLS says of the certificate when it is its own authority; there is no other public way to ask."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(cafile=config.certificate_path)
+    client.verify_flags |= ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | flags)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    accepting = server.wrap_bio(to_server, to_client, server_side=True)
+    connecting = client.wrap_bio(to_client, to_server)
+    for _ in range(_HANDSHAKE_ROUNDS):
+        for end in (connecting, accepting):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    return connecting.getpeercert()
+
+
+def _check_permissions(config: TlsConfig) -> None:
+    if Path(config.key_path).stat().st_mode & stat.S_IROTH:
+        log.warning("private key is readable by everybody on this machine", key=config.key_path)
 
 
 def _content(field: str, path: str) -> bytes:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 import trustme
 
 from dbgrains.actor.pid import PID
@@ -79,7 +80,6 @@ async def test_the_name_in_the_certificate_can_be_another_than_the_address(
         ("other authority", "the certificate of .* is not accepted"),
         ("wrong name", "the certificate of .* is not accepted"),
         ("own certificate refused", "does not accept the certificate of this process"),
-        ("expired", "the certificate of .* is not accepted: certificate has expired"),
     ],
 )
 async def test_a_peer_that_does_not_fit_is_explained(
@@ -89,7 +89,6 @@ async def test_a_peer_that_does_not_fit_is_explained(
     mine: TlsConfig | None = tls(tmp_path, authority, "mine")
     theirs: TlsConfig | None = tls(tmp_path, authority, "theirs")
     assert mine is not None and theirs is not None
-    past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     match case:
         case "plain to tls":
             mine = None
@@ -102,8 +101,6 @@ async def test_a_peer_that_does_not_fit_is_explained(
         case "own certificate refused":
             write(mine, other)
             authority.cert_pem.write_to_path(mine.ca_path)
-        case "expired":
-            write(theirs, authority, "127.0.0.1", not_after=past)
     a, b = await peers.start("a", tls=mine, **QUICK), await peers.start("b", tls=theirs)
     b.echo()
 
@@ -172,6 +169,29 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, authority: trustme.
         paths = {"certificate_path": good.certificate_path, "key_path": good.key_path, "ca_path": good.ca_path}
         with pytest.raises(ConfigError, match=text):
             GrpcTransport(RemoteConfig(tls=TlsConfig(**{**paths, **change})))
+
+
+def test_a_certificate_out_of_its_time_is_refused_with_its_dates(tmp_path: Path, authority: trustme.CA):
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    config = tls(tmp_path, authority)
+
+    write(config, authority, "127.0.0.1", not_after=now - day)
+    with pytest.raises(ConfigError, match=r"expired; it is valid from .* to .* GMT"):
+        GrpcTransport(RemoteConfig(tls=config))
+    write(config, authority, "127.0.0.1", not_before=now + day)
+    with pytest.raises(ConfigError, match=r"not yet valid; it is valid from"):
+        GrpcTransport(RemoteConfig(tls=config))
+
+
+def test_a_key_that_everybody_can_read_is_mentioned(tmp_path: Path, authority: trustme.CA):
+    config = tls(tmp_path, authority)
+    Path(config.key_path).chmod(0o644)
+
+    with structlog.testing.capture_logs() as logs:
+        GrpcTransport(RemoteConfig(tls=config))
+
+    assert [line["event"] for line in logs] == ["private key is readable by everybody on this machine"]
 
 
 async def test_diagnosing_never_raises(tmp_path: Path, authority: trustme.CA):
