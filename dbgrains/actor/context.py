@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from dbgrains.actor import sending
 from dbgrains.actor.envelope import NO_HEADERS
 from dbgrains.actor.future import Future
-from dbgrains.actor.lifecycle import Continuation, LivingCell
+from dbgrains.actor.life_messages import Continuation
+from dbgrains.actor.lifecycle import LivingCell
 from dbgrains.actor.messages import Unwatch, Watch
 from dbgrains.actor.middleware import compose
 from dbgrains.actor.pid import PID
@@ -432,4 +433,6 @@ def start_cell(cell: ActorCell, parent: ActorCell | None) -> PID:
         parent.adopt(cell)
     pid = cell.self
     cell.start()
+    if parent is not None and parent.awaits_children:
+        cell.stop_cell()
     return pid

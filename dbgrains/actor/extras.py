@@ -16,7 +16,8 @@ from dbgrains.actor.timers import Timers
 from dbgrains.errors import RequestError
 
 if TYPE_CHECKING:
-    from dbgrains.actor.lifecycle import Continuation, LivingCell
+    from dbgrains.actor.life_messages import Continuation
+    from dbgrains.actor.lifecycle import LivingCell
 
 Place = tuple[str, str]
 """A PID without its spelling: equal for every PID that names the same actor."""

@@ -1,4 +1,4 @@
-"""An actor's life: start, failure, restart, stop; and those who want to know about it.
+"""An actor's life: start, failure, restart, stop.
 
 Each step is a coroutine that a worker runs as one turn of the cell, so nothing else happens to the actor meanwhile.
 The order is fixed:
@@ -14,25 +14,20 @@ Restarting are logged and change nothing: the actor goes anyway.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from dbgrains.actor.can_wait import Handling
-from dbgrains.actor.cell import Cell
-from dbgrains.actor.dead_letter import DeadLetterProcess
-from dbgrains.actor.extras import Extras, Place
 from dbgrains.actor.failure_text import traceback_of
+from dbgrains.actor.guardian import Guardian
+from dbgrains.actor.later import LaterCell
+from dbgrains.actor.life_messages import Continuation, Failure, Restart, Resume
 from dbgrains.actor.messages import (
-    RECEIVE_TIMEOUT,
     RESTARTING,
     STARTED,
     Lifecycle,
-    NotInfluenceReceiveTimeout,
     Stop,
     Terminated,
     Unwatch,
@@ -45,10 +40,7 @@ from dbgrains.actor.messages import (
     STOPPING as STOPPING_MESSAGE,
 )
 from dbgrains.actor.middleware import compose_decorators, compose_receive
-from dbgrains.actor.pid import PID
-from dbgrains.actor.process import Headers, ReplyTo, Sender
 from dbgrains.actor.props import FunctionActor
-from dbgrains.actor.supervisor import DEFAULT_STRATEGY, ChildStats, SupervisorStrategy
 from dbgrains.actor.turn import (
     ALWAYS_BOX,
     ASYNC,
@@ -68,51 +60,16 @@ from dbgrains.actor.turn import (
     returned_awaitable,
     step_to_end,
 )
-from dbgrains.actor.workers import Waiting
-from dbgrains.errors import Outcome, RequestCancelledError, RequestError
+from dbgrains.errors import RequestError
 
 _log = structlog.get_logger()
 
 _STOP = Stop()
-_TIMER_SLACK_S = 0.002
-"""Event loops count in milliseconds and may call a little early."""
 _SHAPES = {Handling.PLAIN: 0, Handling.ASYNC_CANNOT_WAIT: ASYNC, Handling.MAY_WAIT: MAY_WAIT}
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """System message to a parent: `child` failed on `message`."""
-
-    child: LivingCell
-    reason: BaseException
-    message: object
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """System message: replace the actor by a new instance."""
-
-    reason: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """System message: go on as if nothing had happened."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Continuation:
-    """A turn that `reenter_after` asked for."""
-
-    callback: Any
-    done: asyncio.Future[Any]
-    message: object
-    sender: Sender
-    headers: Headers | None
-
-
-class LivingCell(Cell):
-    """A cell with a life. Its own Supervisor for its children."""
+class LivingCell(LaterCell):
+    """A cell with a life."""
 
     __slots__ = ()
 
@@ -295,59 +252,6 @@ class LivingCell(Cell):
         ext.abort = None
         return False
 
-    # --- the supervisor of its children -------------------------------------------------------------------
-
-    @property
-    def children(self) -> Sequence[PID]:
-        """The actors that this one spawned and that have not stopped, oldest first."""
-        ext = self._ext
-        return [child.self for child in ext.children.values()] if ext is not None and ext.children else []
-
-    def now(self) -> float:
-        """The system's clock."""
-        return self._system.clock.now()
-
-    @property
-    def random(self) -> random.Random:
-        """The system's random generator."""
-        return self._system.random
-
-    def resume_children(self, *children: PID) -> None:
-        """Let children that failed go on."""
-        for cell in self._cells_of(children):
-            cell.post_system(Resume())
-
-    def restart_children(self, reason: BaseException, *children: PID, after_s: float = 0.0) -> None:
-        """Replace children by new instances, at once or after a pause."""
-        for cell in self._cells_of(children):
-            cell.restart(reason, after_s)
-
-    def stop_children(self, *children: PID) -> None:
-        """Stop children."""
-        for cell in self._cells_of(children):
-            cell.stop_cell()
-
-    def escalate_failure(self, reason: BaseException, message: object) -> None:
-        """Fail oneself with what a child failed with."""
-        self._status |= SUSPENDED
-        self.on_failure(reason, message)
-
-    def _cells_of(self, pids: Sequence[PID]) -> list[LivingCell]:
-        children = self._ext.children if self._ext is not None else None
-        if not children:
-            return []
-        return [children[pid.id] for pid in pids if pid.id in children]
-
-    def _child_failed(self, failure: Failure) -> None:
-        child = failure.child
-        if self._status & ENDED or child._status & ENDED:
-            return
-        strategy: SupervisorStrategy = self.props.supervisor or DEFAULT_STRATEGY
-        actor = self.actor
-        if callable(getattr(actor, "handle_failure", None)):
-            strategy = actor
-        apply_strategy(strategy, self, child, failure.reason, failure.message)
-
     # --- restart and stop ---------------------------------------------------------------------------------
 
     def restart(self, reason: BaseException, after_s: float = 0.0) -> None:
@@ -463,44 +367,6 @@ class LivingCell(Cell):
                     self._drop(turn)
             ext.urgent = kept
 
-    def _drop(self, continuation: Continuation) -> None:
-        if isinstance(continuation.sender, ReplyTo):
-            continuation.sender.fail(
-                RequestCancelledError(
-                    f"{self.describe()} ended before it had answered {type(continuation.message).__name__}",
-                    outcome=Outcome.MAY_HAVE_RUN,
-                )
-            )
-
-    async def _children_stopped(self) -> None:
-        """Stop all children, youngest first, and wait for the last one."""
-        ext = self._ext
-        if ext is None or not ext.children:
-            return
-        for child in reversed(list(ext.children.values())):
-            child.stop_cell()
-        while ext.children:
-            ext.children_gone = asyncio.get_running_loop().create_future()
-            try:
-                await ext.children_gone
-            finally:
-                ext.children_gone = None
-
-    def adopt(self, child: LivingCell) -> None:
-        """`child` was spawned by this actor."""
-        ext = self._extras()
-        if ext.children is None:
-            ext.children = {}
-        ext.children[child.id] = child
-
-    def _child_gone(self, child: LivingCell) -> None:
-        ext = self._ext
-        if ext is None or ext.children is None:
-            return
-        ext.children.pop(child.id, None)
-        if not ext.children and ext.children_gone is not None and not ext.children_gone.done():
-            ext.children_gone.set_result(None)
-
     # --- system messages ----------------------------------------------------------------------------------
 
     def post_system(self, message: object) -> None:
@@ -541,163 +407,6 @@ class LivingCell(Cell):
                 _log.warning("unknown system message", actor=self.describe(), message=type(message).__name__)
         ext.system = None
         self._status &= ~SYSTEM
-
-    def _push_urgent(self, turn: object) -> None:
-        ext = self._extras()
-        if ext.urgent is None:
-            ext.urgent = deque()
-        ext.urgent.append(turn)
-        if not self._status & BUSY:
-            self._rest(self._status)
-
-    def _run_urgent(self, turn: object) -> Waiting | None:
-        if isinstance(turn, Continuation):
-            self._message = turn.message
-            self._sender = turn.sender
-            self._headers = turn.headers
-            return self._first_step(lambda _: turn.callback(turn.done))
-        assert isinstance(turn, Terminated)
-        watching = self._ext.watching if self._ext is not None else None
-        who = watching.pop(self._place_of(turn.who), None) if watching else None
-        if who is None:  # it was unwatched after this had been queued
-            return None
-        self._message = Terminated(who, turn.why)
-        return self._first_step(self._actor.receive)
-
-    # --- watching -----------------------------------------------------------------------------------------
-
-    def _watched_by(self, watcher: PID) -> None:
-        if self._status & STOPPED:
-            self._notify(watcher)
-            return
-        ext = self._extras()
-        if ext.watchers is None:
-            ext.watchers = {}
-        ext.watchers[self._place_of(watcher)] = watcher
-
-    def _notify(self, watcher: PID) -> None:
-        process = self._system.registry.resolve(watcher)
-        if not isinstance(process, DeadLetterProcess):
-            process.post_system(Terminated(self.self))
-
-    def _place_of(self, pid: PID) -> Place:
-        return ("" if self._system.registry.is_local(pid) else pid.address, pid.id)
-
-    # --- receive timeout ----------------------------------------------------------------------------------
-
-    def _influence(self, message: object) -> None:
-        ext = self._ext
-        if ext is not None and ext.receive_timeout_s and not isinstance(message, NotInfluenceReceiveTimeout):
-            ext.influenced_at = self._system.clock.now()
-
-    def _receive_timeout_due(self) -> None:
-        ext = self._ext
-        assert ext is not None
-        left_s = ext.receive_timeout_s - (self._system.clock.now() - ext.influenced_at)
-        due = left_s <= _TIMER_SLACK_S
-        ext.receive_timeout_handle = self._system.loop.call_later(
-            ext.receive_timeout_s if due else left_s, self._receive_timeout_due
-        )
-        if due and self.is_idle:  # while it is busy it is not idle, whatever the clock says
-            self.post_user(RECEIVE_TIMEOUT)
-
-    # --- common -------------------------------------------------------------------------------------------
-
-    @property
-    def actor(self) -> Any:
-        """The actor itself; None before it was made."""
-        ext = self._ext
-        return ext.actor if ext is not None and ext.actor is not None else self._actor
-
-    @property
-    def self(self) -> PID:
-        """This actor's PID."""
-        pid = self._pid
-        registry = self._system.registry
-        if pid is None or pid.address != registry.address or pid.member_id != registry.member_id:
-            pid = self._pid = self._system.pid_of(self.id)
-        return pid
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether the Stopped turn is over."""
-        return bool(self._status & STOPPED)
-
-    @property
-    def is_idle(self) -> bool:
-        """Started, running nothing, with nothing waiting."""
-        return self._status & ~ALWAYS_BOX <= MAY_WAIT
-
-    def _extras(self) -> Extras:
-        ext = self._ext
-        if ext is None:
-            ext = self._ext = Extras()
-        return ext
-
-
-class Guardian:
-    """The supervisor of the actors that have no parent. All with the same strategy are each other's siblings."""
-
-    def __init__(self, cell: LivingCell) -> None:
-        self._system = cell._system
-        self._strategy: SupervisorStrategy = cell.props.guardian or DEFAULT_STRATEGY
-        self._first = cell
-
-    def handle(self, cell: LivingCell, reason: BaseException, message: object) -> None:
-        """`cell` failed."""
-        apply_strategy(self._strategy, self, cell, reason, message)
-
-    def _cells(self) -> list[LivingCell]:
-        own = self._first.props.guardian
-        if own is None:
-            return [self._first]
-        siblings: list[LivingCell] = [cell for cell in self._system.root_cells() if cell.props.guardian is own]
-        return siblings if self._first in siblings else [self._first, *siblings]
-
-    @property
-    def children(self) -> Sequence[PID]:
-        return [cell.self for cell in self._cells()]
-
-    def now(self) -> float:
-        return self._system.clock.now()
-
-    @property
-    def random(self) -> random.Random:
-        return self._system.random
-
-    def resume_children(self, *children: PID) -> None:
-        for cell in self._chosen(children):
-            cell.post_system(Resume())
-
-    def restart_children(self, reason: BaseException, *children: PID, after_s: float = 0.0) -> None:
-        for cell in self._chosen(children):
-            cell.restart(reason, after_s)
-
-    def stop_children(self, *children: PID) -> None:
-        for cell in self._chosen(children):
-            cell.stop_cell()
-
-    def escalate_failure(self, reason: BaseException, message: object) -> None:
-        _log.error("failure escalated beyond the root: the actor is stopped", actor=self._first.describe())
-        self._first.stop_cell()
-
-    def _chosen(self, pids: Sequence[PID]) -> list[LivingCell]:
-        ids = {pid.id for pid in pids}
-        return [cell for cell in self._cells() if cell.id in ids]
-
-
-def apply_strategy(
-    strategy: SupervisorStrategy, supervisor: Any, child: LivingCell, reason: BaseException, message: object
-) -> None:
-    """Let `strategy` decide about `child`; a strategy that raises itself stops it."""
-    ext = child._extras()
-    if ext.stats is None:
-        ext.stats = ChildStats()
-    try:
-        strategy.handle_failure(supervisor, child.self, ext.stats, reason, message)
-    except Exception as error:  # noqa: BLE001 - users' code; without a decision the child would wait for ever
-        _log.error("supervisor strategy failed: the actor is stopped", actor=child.describe(), error=repr(error))
-        child.stop_cell()
 
 
 def _raise(error: BaseException) -> None:
