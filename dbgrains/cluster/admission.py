@@ -50,6 +50,7 @@ class Admission:
                     f"{hosted.name}/{identity!r:.80} is active on member {admission.member_id} at {admission.address}",
                     member_id=admission.member_id,
                     address=admission.address,
+                    lease_left_s=admission.lease_left_s,
                 )
             self._dismiss_late(hosted, identity, pending, admission)
             if not pending.parked:

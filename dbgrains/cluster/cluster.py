@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dbgrains.cluster.interfaces import ClusterProvider, IdentityLookup
     from dbgrains.cluster.pid_cache import PidCacheStatistics
     from dbgrains.remote.transport import Transport
+    from dbgrains.sansio.identity import ClusterIdentity
     from dbgrains.sansio.topology import Member
 
 REJOIN_PAUSE_MIN_S: Final = 0.1
@@ -160,6 +161,17 @@ class Cluster(RequestPath):
             self._stopping = asyncio.get_running_loop().create_task(self._shutdown(), name="dbgrains cluster shutdown")
         await asyncio.shield(self._stopping)
 
+    async def abandon(self) -> None:
+        """Stop at once, as if the process had died: nobody is told, and nothing is given back by the provider.
+
+        For tests of fail-over; the lookup's storage must have been cut off before.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(
+                self._shutdown(graceful=False), name="dbgrains cluster end"
+            )
+        await asyncio.shield(self._stopping)
+
     async def __aenter__(self) -> Cluster:
         await self._start(is_client=self._is_client)
         return self
@@ -217,7 +229,7 @@ class Cluster(RequestPath):
         self._routes = {}
         self._router = None
 
-    async def _shutdown(self) -> None:
+    async def _shutdown(self, *, graceful: bool = True) -> None:
         self._state = ClusterState.STOPPING
         try:
             if self._rejoining is not None and self._rejoining is not asyncio.current_task():
@@ -228,7 +240,7 @@ class Cluster(RequestPath):
                     await extension.stop()
                 except Exception:
                     log.exception("extension failed to stop", cluster=self.name, extension=repr(extension))
-            await self._leave(graceful=True)
+            await self._leave(graceful=graceful)
             if self._remote is not None:
                 await self._remote.stop()
         finally:
@@ -314,6 +326,20 @@ class Cluster(RequestPath):
     def remote(self) -> Remote | None:
         """The links to other processes; None when it opens none. Register message types with its serializers."""
         return self._remote
+
+    def register_messages(self, *types: type) -> None:
+        """Let instances of these types travel between processes, each under its own name.
+
+        All members and clients must register the same ones. Protobuf messages and plain values need none of this;
+        `remote.serializers` offers more. Does nothing where no port is opened.
+        """
+        if self._remote is not None:
+            for cls in types:
+                self._remote.serializers.register(cls)
+
+    def activations(self) -> list[ClusterIdentity]:
+        """The identities that are active on this member, starting and stopping ones included."""
+        return [cell.cluster_identity for cell in self._running_node("activations").activator.cells()]
 
     def get_kinds(self) -> list[str]:
         """The names of the kinds that this member hosts."""

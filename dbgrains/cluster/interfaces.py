@@ -7,7 +7,7 @@ get one `ClusterServices` and nothing else: they never see the Cluster class.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from dbgrains.actor.gate import Gate
@@ -108,6 +108,8 @@ class Elsewhere:
 
     member_id: str
     address: str
+    lease_left_s: float = field(default=0.0, compare=False)
+    """When nobody else can have the identity sooner than this; 0 when the lookup cannot say."""
 
 
 @dataclass(frozen=True, slots=True)

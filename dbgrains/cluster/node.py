@@ -93,6 +93,8 @@ class Node:
         self._on_lost = on_lost
         self._strategies: dict[str, MemberStrategy] = {name: kind.member_strategy for name, kind in kinds.items()}
         self._placements: dict[str, int] = {}
+        self._farewells: dict[str, asyncio.TimerHandle] = {}
+        """Members that left, until their links are ended as well."""
         self._leaving = False
         self._lost = False
         self._graceful = True
@@ -139,6 +141,9 @@ class Node:
         """Leave: undo what `start` did, in reverse, within the configured budget. Never raises for a plug-in's sake."""
         self._leaving = True
         self._graceful = graceful and not self._lost
+        if not graceful:
+            for activation in self.activator.cells():
+                self.activator.drop(activation, "the member stops without leaving")
         self._stop_by = self.system.clock.now() + self.config.shutdown_timeout_s
         while self._undo:
             what, undo = self._undo.pop()
@@ -187,6 +192,8 @@ class Node:
     async def _stop_listening(self) -> None:
         for subscription in self._subscriptions:
             subscription.unsubscribe()
+        for handle in self._farewells.values():
+            handle.cancel()
 
     async def _stop_lookup(self) -> None:
         await self._lookup.stop()
@@ -264,7 +271,10 @@ class Node:
         for member in change.left:
             self.cache.forget_member(member.id)
             if self.remote is not None:
-                self.remote.forget_member(member.id, "it has left the cluster")
+                # Not at once: a member leaves the list first, and then finishes what it has begun for others.
+                self._farewells[member.id] = self.system.loop.call_later(
+                    self.config.shutdown_timeout_s, self._forget, member.id
+                )
         if self.remote is not None:
             for member in change.joined:
                 if member.id != self.member.id:
@@ -277,6 +287,11 @@ class Node:
             joined=[m.id for m in change.joined],
             left=[m.id for m in change.left],
         )
+
+    def _forget(self, member_id: str) -> None:
+        self._farewells.pop(member_id, None)
+        if self.remote is not None and member_id not in self.members.topology:
+            self.remote.forget_member(member_id, "it has left the cluster")
 
     def _endpoint_connected(self, event: EndpointConnected) -> None:
         self.members.trust(event.member_id)

@@ -181,6 +181,7 @@ class Route:
                         hops=self._hops,
                         repeatable=True,  # who must not be sent again does not wait here
                         jitter=router.system.random.random(),
+                        unreachable=self._avoid,
                     ),
                     retry_min_s=router.config.retry_min_s,
                     retry_max_s=router.config.retry_max_s,
