@@ -244,7 +244,7 @@ class LivingCell(LaterCell):
         The handler sees CancelledError where it waits. The actor is not failed by it, and goes on.
         """
         ext = self._extras()
-        if ext.children_gone is not None:
+        if self.awaits_children:
             return False  # it waits for its children, not in a handler
         ext.abort = error
         if self._system.workers.cancel_turn(self):

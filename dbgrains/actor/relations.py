@@ -108,6 +108,11 @@ class RelatedCell(CallingCell):
             ext.children = {}
         ext.children[child.id] = child
 
+    @property
+    def awaits_children(self) -> bool:
+        """Whether it waits, in a stop or a restart, until its last child has stopped."""
+        return self._ext is not None and self._ext.children_gone is not None
+
     def _child_gone(self, child: LivingCell) -> None:
         ext = self._ext
         if ext is None or ext.children is None:

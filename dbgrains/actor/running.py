@@ -184,7 +184,7 @@ class RunningCell(Cell):
                     given_up = sender.asyncio_future.done()
                 else:
                     given_up = isinstance(sender, ReplyTo) and sender.abandoned
-                if given_up or (deadline is not None and deadline <= system.coarse.now):
+                if given_up or (deadline is not None and deadline <= system.now()):
                     self._expired(message, sender)
                 elif type(message) is PoisonPill:
                     self.stop_cell()

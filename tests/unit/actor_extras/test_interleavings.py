@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 from dbgrains.actor.clock import SystemClock
 from dbgrains.actor.context import ActorCell, Context
 from dbgrains.actor.dead_letter import DeadLetter
+from dbgrains.actor.future import Future
 from dbgrains.actor.gate import Gate
 from dbgrains.actor.messages import (
     Lifecycle,
@@ -638,3 +640,65 @@ async def test_a_handler_that_cancels_itself_does_not_silence_the_events_after_i
         system.event_stream.publish(number)
 
     await until(lambda: seen == [0, 1, 2, 3])
+
+
+# --- late ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_deadline_that_passed_while_the_loop_was_blocked_starts_no_turn(system: ActorSystem) -> None:
+    ran: list[object] = []
+
+    def receive(context: Context) -> object:
+        ran.append(context.message)
+        if context.message == "block":
+            time.sleep(0.06)
+        return "ok"
+
+    def sender(context: Context) -> None:
+        if context.message == "go":
+            context.send(target, "block")
+            futures.append(context.request_future(target, "never", 0.055))
+
+    futures: list[Future] = []
+    target = system.root.spawn(Props.from_function(receive))
+    system.root.send(system.root.spawn(Props.from_function(sender)), "go")
+
+    with pytest.raises(RequestTimeoutError):
+        await futures[0]
+    assert "never" not in ran
+
+
+async def test_a_child_that_comes_while_its_parent_waits_for_the_others_to_stop_stops_as_well(
+    system: ActorSystem,
+) -> None:
+    release = asyncio.Event()
+    contexts: list[Context] = []
+
+    async def slow_to_stop(context: Context) -> None:
+        if isinstance(context.message, Stopping):
+            await release.wait()
+
+    def parent(context: Context) -> object:
+        if isinstance(context.message, Started):
+            if not contexts:
+                context.spawn(Props.from_function(slow_to_stop))
+            contexts.append(context)
+        if context.message == "fail":
+            raise ValueError
+        return "ok"
+
+    pid = system.root.spawn(Props.from_function(parent))
+    await until(lambda: contexts and system.workers.waiting_turns == 0)
+    await until(lambda: _all_started(system))
+    system.root.send(pid, "fail")
+    await until(lambda: system.workers.waiting_turns == 2)
+
+    contexts[0].spawn(Props.from_function(slow_to_stop))  # as a task outside of turns might
+    release.set()
+
+    assert await system.root.request_async(pid, "hello", 2.0) == "ok"
+    assert contexts[0].children == []
+
+
+def _all_started(system: ActorSystem) -> bool:
+    return all(cell.is_idle for cell in system.registry.local_processes() if isinstance(cell, ActorCell))
