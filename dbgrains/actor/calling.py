@@ -146,8 +146,8 @@ class CallingCell(RunningCell):
     def _inline_answer(self, sender: Sender, result: Any, message: object) -> Any:
         ext = self._ext
         if ext is not None and ext.displaced is not None:  # the handler went on with another request's context
-            if isinstance(sender, ReplyTo) and result is not None:
-                sender.reply(result)
+            if result is not None:
+                self._answer(sender, result)
             sender, ext.displaced, result = ext.displaced, None, None
         if isinstance(sender, Future):  # the handler took the sender
             sender.is_inline = False

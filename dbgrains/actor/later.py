@@ -49,6 +49,7 @@ class LaterCell(RelatedCell):
         if who is None:  # it was unwatched after this had been queued
             return None
         self._message = Terminated(who, turn.why)
+        self._sender = self._headers = None  # those of the message before may be kept for a later answer
         return self._first_step(self._actor.receive)
 
     def _drop(self, continuation: Continuation) -> None:

@@ -702,3 +702,68 @@ async def test_a_child_that_comes_while_its_parent_waits_for_the_others_to_stop_
 
 def _all_started(system: ActorSystem) -> bool:
     return all(cell.is_idle for cell in system.registry.local_processes() if isinstance(cell, ActorCell))
+
+
+# --- who is answered ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("returned", [None, "about the end of another actor"])
+async def test_a_termination_turn_answers_nobody(system: ActorSystem, returned: object) -> None:
+    watched = [spawn(system, PlainScripted()) for _ in range(2)]
+    release: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    senders: list[object] = []
+
+    def keeper(context: Context) -> object:
+        match context.message:
+            case Started():
+                for pid in watched:
+                    context.watch(pid)
+            case "keep":
+                context.reenter_after(release, lambda done: done.result())
+                context.stop(watched[0])  # its Terminated comes in the same drain, or the next one
+            case "keep too":
+                context.reenter_after(release, lambda done: done.result())
+                system.registry.resolve(context.self).post_system(Terminated(watched[1]))
+            case Terminated():
+                senders.append(context.sender)
+                return returned
+        return None
+
+    pid = system.root.spawn(Props.from_function(keeper))
+
+    def asker(context: Context) -> None:
+        if context.message == "go":
+            requests.extend(context.request_future(pid, m, 2.0) for m in ("keep", "keep too"))
+
+    requests: list[Future] = []
+    system.root.send(system.root.spawn(Props.from_function(asker)), "go")
+    await until(lambda: len(senders) == 2)
+    release.set_result("the answer")
+
+    assert [await request for request in requests] == ["the answer"] * 2
+    assert senders == [None, None]
+
+
+async def test_a_captured_request_that_is_answered_during_another_inline_one_passes_the_gate(
+    system: ActorSystem,
+) -> None:
+    gate = open_gate()
+    captured: list[Any] = []
+
+    def receive(context: Context) -> object:
+        match context.message:
+            case "capture":
+                captured.append(context.capture())
+            case "answer":
+                context.apply(captured[0])
+                gate.shut()
+                return "leaked"
+        return None
+
+    cell = gated(system, gate, Props.from_function(receive))
+    first = system.root.request_future(cell.self, "capture", 1.0)
+
+    with pytest.raises(FencedError):
+        await system.root.request_async(cell.self, "answer", 1.0)
+    with pytest.raises(FencedError):
+        await first
