@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
@@ -51,6 +52,9 @@ class Surroundings:
 
     near_deadline: Callable[[Outbox, int, float], float]
 
+    new_id: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
+    """Ids of requests, unique in this process."""
+
     links: set[Link] = field(default_factory=set)
     """All open streams, whoever opened them."""
 
@@ -70,6 +74,7 @@ class Endpoint:
             count_max=around.config.outbox_count_max,
             bytes_max=around.config.outbox_bytes_max,
             on_near_deadline=around.near_deadline,
+            new_id=around.new_id,
         )
         self.down: str | None = None
         """Why requests fail at once; None while they are taken."""

@@ -67,8 +67,9 @@ def encode_failure(request_id: int, error: DbgrainsError) -> Failure:
     elif isinstance(error, errors.MovedError):
         failure.member_id = error.member_id
         failure.address = error.address
+        failure.retry_after_ms = _ms(error.lease_left_s)
     elif isinstance(error, errors.OverloadedError | errors.StorageUnavailableError):
-        failure.retry_after_ms = min(max(0, round(error.retry_after_s * 1000)), 2**32 - 1)
+        failure.retry_after_ms = _ms(error.retry_after_s)
     return failure
 
 
@@ -79,7 +80,12 @@ def decode_failure(failure: Failure) -> DbgrainsError:
     if cls is errors.ActorFailedError:
         error = errors.ActorFailedError(failure.text, type_name=failure.type_name, text=failure.original_text)
     elif cls is errors.MovedError:
-        error = errors.MovedError(failure.text, member_id=failure.member_id, address=failure.address)
+        error = errors.MovedError(
+            failure.text,
+            member_id=failure.member_id,
+            address=failure.address,
+            lease_left_s=failure.retry_after_ms / 1000,
+        )
     elif cls is errors.OverloadedError:
         error = errors.OverloadedError(failure.text, retry_after_s=failure.retry_after_ms / 1000)
     elif cls is errors.StorageUnavailableError:
@@ -90,6 +96,10 @@ def decode_failure(failure: Failure) -> DbgrainsError:
     if error.outcome is not outcome:
         error.outcome = outcome
     return error
+
+
+def _ms(seconds: float) -> int:
+    return min(max(0, round(seconds * 1000)), 2**32 - 1)
 
 
 def _cut(text: str) -> str:

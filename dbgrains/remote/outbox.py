@@ -49,10 +49,12 @@ class Outbox:
         "_earliest",
         "_encode",
         "_identity",
+        "_last_id",
         "_near",
-        "_next_id",
+        "_new_id",
         "_on_near_deadline",
         "_queue",
+        "_sends",
         "_taken_id",
         "_withdrawn",
         "peer",
@@ -67,7 +69,9 @@ class Outbox:
         count_max: int,
         bytes_max: int,
         on_near_deadline: Callable[[Outbox, int, float], float],
+        new_id: Callable[[], int],
     ) -> None:
+        """`new_id` returns growing numbers, never one twice, so that a late cancel hits no other request."""
         self.peer = peer
         self.wake: Callable[[], None] = nobody
         """Called after something was added; set by the stream that empties this."""
@@ -79,7 +83,9 @@ class Outbox:
         self._queue: deque[Delivery] = deque()
         self._bytes = 0
         self._calls: dict[int, Delivery] = {}
-        self._next_id = 1
+        self._last_id = 0
+        self._sends = 0
+        self._new_id = new_id
         self._taken_id = 0
         self._withdrawn = 0
         self._earliest = math.inf
@@ -109,10 +115,10 @@ class Outbox:
         if len(queue) >= self._count_max or self._bytes + size > self._bytes_max:
             call.fail(self.full())
             return 0
-        request_id = self._next_id
-        self._next_id = request_id + 1
+        request_id = self._new_id()
         delivery = (request_id, target, wire, payload, deadline, headers, None, False, call)
         self._calls[request_id] = delivery
+        self._last_id = request_id
         queue.append(delivery)
         self._bytes += size
         if deadline is not None:
@@ -135,7 +141,7 @@ class Outbox:
             raise self.full()
         self._queue.append((0, target, wire, payload, None, headers, sender, False, None))
         self._bytes += len(payload)
-        self._next_id += 1  # sends have no id, but count as activity
+        self._sends += 1
         self.wake()
 
     def send_system(self, target: str, message: object) -> None:
@@ -146,9 +152,10 @@ class Outbox:
         check_names(target, None)
         if len(self._queue) >= self._count_max:
             raise self.full()
-        delivery = (self._next_id, target, wire, payload, None, None, None, True, _ACKNOWLEDGED)
-        self._calls[self._next_id] = delivery
-        self._next_id += 1
+        request_id = self._new_id()
+        delivery = (request_id, target, wire, payload, None, None, None, True, _ACKNOWLEDGED)
+        self._calls[request_id] = delivery
+        self._last_id = request_id
         self._queue.append(delivery)
         self._bytes += len(payload)
         self.wake()
@@ -281,8 +288,8 @@ class Outbox:
 
     @property
     def activity(self) -> int:
-        """Grows with everything that is posted."""
-        return self._next_id
+        """Another number after anything was posted."""
+        return self._last_id + self._sends
 
     def full(self) -> OverloadedError:
         return OverloadedError(

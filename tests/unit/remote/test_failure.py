@@ -47,7 +47,7 @@ def test_what_is_known_about_the_work_arrives(outcome: Outcome):
 
 
 def test_the_fields_arrive():
-    moved = travelled(MovedError("x", member_id="m", address="h:1"))
+    moved = travelled(MovedError("x", member_id="m", address="h:1", lease_left_s=2.25))
     overloaded = travelled(OverloadedError("x", retry_after_s=0.25))
     away = travelled(StorageUnavailableError("x", retry_after_s=1.5))
     failed = travelled(ActorFailedError("x", type_name="app.Broken", text="boom"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 
 import pytest
 from hypothesis import settings
@@ -43,7 +44,14 @@ class Call(ReplyTo):
 
 
 def outbox(count_max: int = 100, bytes_max: int = 10_000) -> Outbox:
-    return Outbox("peer", Serializers(), count_max=count_max, bytes_max=bytes_max, on_near_deadline=lambda *_: math.inf)
+    return Outbox(
+        "peer",
+        Serializers(),
+        count_max=count_max,
+        bytes_max=bytes_max,
+        on_near_deadline=lambda *_: math.inf,
+        new_id=count(1).__next__,
+    )
 
 
 def test_what_is_taken_comes_in_order_and_in_the_size_that_was_asked_for():
@@ -118,7 +126,14 @@ def test_near_deadlines_are_announced():
         announced.append(deadline)
         return 10.0
 
-    box = Outbox("peer", Serializers(), count_max=100, bytes_max=10_000, on_near_deadline=near)
+    box = Outbox(
+        "peer",
+        Serializers(),
+        count_max=100,
+        bytes_max=10_000,
+        on_near_deadline=near,
+        new_id=count(1).__next__,
+    )
     for deadline in (50.0, 60.0, 9.0, 10.0):
         box.request("t", 1, Call(), deadline, None)
 
