@@ -119,7 +119,7 @@ class RedisClient:
         """Our error for what the client library raised or the server replied."""
         if isinstance(error, StorageError):
             return error
-        return translated(error, str(self.target), needed=self._needed)
+        return translated(error, self.target, needed=self._needed)
 
     def _heard(self, error: BaseException | None) -> None:
         was_open = self._breaker.is_open

@@ -19,6 +19,7 @@ from dbgrains.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from dbgrains.redisio.target import RedisTarget
 
 _AWAY: Final = (
     redis_errors.TimeoutError,
@@ -42,12 +43,15 @@ def is_missing_script(error: object) -> bool:
     return isinstance(error, redis_errors.NoScriptError)
 
 
-def translated(error: BaseException, where: str, *, needed: str = "", retry_after_s: float = 0.25) -> StorageError:
-    """The error to raise for `error`, which came from the server that `where` describes.
+def translated(
+    error: BaseException, target: RedisTarget, *, needed: str = "", retry_after_s: float = 0.25
+) -> StorageError:
+    """The error to raise for `error`, which came from the server at `target`.
 
     `needed` is what to grant when a permission is missing.
     """
-    text = " ".join(str(error).split()) or type(error).__name__
+    where = str(target)
+    text = target.without_secrets(" ".join(str(error).split()) or type(error).__name__)
     if isinstance(error, _AUTH):
         return StorageAuthError(f"redis: {where} refused the user or the password: {text}")
     if isinstance(error, redis_errors.NoPermissionError):

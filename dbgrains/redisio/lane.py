@@ -142,11 +142,17 @@ class Lane:
                     self._idle.append(waiter)
                     await waiter
                     continue
-                if client is None:
-                    client = self._connect()
-                if not await self._exchange(client, commands):
-                    self._discard(client)
-                    client = None
+                try:
+                    client = client or self._connect()
+                    await self._exchange(client, commands)
+                except Exception as error:  # noqa: BLE001  whatever it was: those who wait hear of it, and we go on
+                    self._failed(commands, error)
+                    if client is not None:
+                        self._discard(client)
+                        client = None
+                except asyncio.CancelledError:
+                    self._end(commands, self._stopped())
+                    raise
         finally:
             if client is not None:
                 self._discard(client)
@@ -169,26 +175,23 @@ class Lane:
             self._wake()
         return taken
 
-    async def _exchange(self, client: Redis, commands: list[Command]) -> bool:
-        """Send and answer `commands`; whether the connection is still good."""
-        try:
-            async with asyncio.timeout_at(commands[-1].deadline):
-                replies = await _ask(client, [command.words for command in commands])
-                await _ask_unknown_scripts(client, commands, replies)
-        except _FAILURES as error:
-            failure = self._late() if isinstance(error, TimeoutError) else error
-            self._on_outcome(failure)
-            for command in commands:
-                command.fail(failure)
-            return False
-        except asyncio.CancelledError:
-            for command in commands:
-                command.fail(self._stopped())
-            raise
+    async def _exchange(self, client: Redis, commands: list[Command]) -> None:
+        async with asyncio.timeout_at(commands[-1].deadline):
+            replies = await _ask(client, [command.words for command in commands])
+            await _ask_unknown_scripts(client, commands, replies)
         self._on_outcome(None)
         for command, reply in zip(commands, replies, strict=True):
             command.finish(reply)
-        return True
+
+    def _failed(self, commands: list[Command], error: Exception) -> None:
+        failure = self._late() if isinstance(error, TimeoutError) else error
+        if isinstance(failure, _FAILURES):
+            self._on_outcome(failure)
+        self._end(commands, failure)
+
+    def _end(self, commands: list[Command], error: BaseException) -> None:
+        for command in commands:
+            command.fail(error)
 
     def _discard(self, client: Redis) -> None:
         task = asyncio.create_task(_close(client), name=f"redis {self.name} close")

@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from dbgrains.errors import ConfigError
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
+_SECRET_LENGTH_MIN: Final = 4
+"""Shorter passwords occur in any text; striking them out would show where they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,8 @@ class RedisTarget:
 
     def without_secrets(self, text: str) -> str:
         """`text` with the password struck out, should anything have put it there."""
-        return text.replace(self.password, "***") if self.password else text
+        password = self.password or ""
+        return text.replace(password, "***") if len(password) >= _SECRET_LENGTH_MIN else text
 
     def __str__(self) -> str:
         user = self.username or ""

@@ -15,6 +15,9 @@ from dbgrains.errors import (
     StorageUnavailableError,
 )
 from dbgrains.redisio.errors import translated
+from dbgrains.redisio.target import RedisTarget
+
+SERVER = RedisTarget.parse("redis://:s3cret@h:6379")
 
 
 def untrusted() -> Exception:
@@ -49,22 +52,26 @@ def untrusted() -> Exception:
     ids=lambda value: value.__name__ if isinstance(value, type) else str(value)[:30],
 )
 def test_each_error_has_one_meaning(error: Exception, kind: type[StorageError]):
-    found = translated(error, "redis://h:6379/0", needed="+eval")
+    found = translated(error, SERVER, needed="+eval")
 
     assert type(found) is kind
-    assert "redis://h:6379/0" in str(found)
+    assert "redis://:***@h:6379/0" in str(found)
 
 
 def test_only_what_may_pass_by_itself_is_retryable():
-    assert translated(TimeoutError(), "h").retryable
-    assert not translated(redis_errors.AuthenticationError("no"), "h").retryable
-    assert not translated(redis_errors.NoPermissionError("no"), "h").retryable
+    assert translated(TimeoutError(), SERVER).retryable
+    assert not translated(redis_errors.AuthenticationError("no"), SERVER).retryable
+    assert not translated(redis_errors.NoPermissionError("no"), SERVER).retryable
 
 
 def test_a_missing_permission_names_what_to_grant():
     error = translated(
-        redis_errors.NoPermissionError("no permissions to run 'evalsha'"), "h", needed="ACL SETUSER dg x"
+        redis_errors.NoPermissionError("no permissions to run 'evalsha'"), SERVER, needed="ACL SETUSER dg x"
     )
 
     assert "evalsha" in str(error)
     assert "ACL SETUSER dg x" in str(error)
+
+
+def test_a_password_in_the_clients_own_text_is_struck_out():
+    assert "s3cret" not in str(translated(redis_errors.ConnectionError("AUTH s3cret failed"), SERVER))
