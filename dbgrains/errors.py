@@ -139,14 +139,19 @@ class NotHereError(RequestError):
 
 
 class MovedError(RequestError):
-    """The activation lives elsewhere: `member_id` at `address`. The request path follows it by itself."""
+    """The activation lives elsewhere: `member_id` at `address`. The request path follows it by itself.
+
+    `lease_left_s` is how long that member's lease runs on if it is not renewed: should the member be dead, nobody
+    else can have the identity sooner. 0 when that is not known.
+    """
 
     retryable = True
 
-    def __init__(self, message: str, *, member_id: str, address: str) -> None:
+    def __init__(self, message: str, *, member_id: str, address: str, lease_left_s: float = 0.0) -> None:
         super().__init__(message)
         self.member_id = member_id
         self.address = address
+        self.lease_left_s = lease_left_s
 
 
 class OverloadedError(RequestError):

@@ -135,8 +135,8 @@ class Claims:
         match next_step(outcome, claim.attempt, elapsed_s, self._limits):
             case Grant(token):
                 self._granted(claim, token)
-            case SendElsewhere(member_id, address):
-                self._settle(claim, Elsewhere(member_id, address))
+            case SendElsewhere(member_id, address, lease_left_s):
+                self._settle(claim, Elsewhere(member_id, address, lease_left_s))
             case AskLater(retry_after_s, reason):
                 self._settle(claim, Later(retry_after_s, reason))
             case RenewFirst():

@@ -43,6 +43,7 @@ class SendElsewhere:
 
     member_id: str
     address: str
+    lease_left_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ def next_step(outcome: ClaimReply | DbgrainsError, attempt: int, elapsed_s: floa
     match outcome:
         case Claimed(token):
             return Grant(token)
-        case Held(_, member_id, address):
-            return SendElsewhere(member_id, address)
+        case Held(_, member_id, address, lease_left_s):
+            return SendElsewhere(member_id, address, lease_left_s)
         case Quarantined(remaining_s):
             return AskLater(
                 min(remaining_s, limits.ask_again_s),

@@ -9,6 +9,8 @@ never is.
     ran, refused, malformed, failed to activate    Raise
     may have run                                   Raise, or as "not started" when `repeatable`
     moved to another member                        Follow it; after HOPS_MAX hops in a row: Wait
+    moved to a member that was just unreachable    Wait, but not past the end of that member's lease: if it is
+                                                   dead, that is the moment when somebody else can have it
     not here (stale place, other incarnation)      ForgetPlace and send at once; after another hop: Wait
     unreachable                                    ForgetPlace, avoiding that member; after two hops: Wait
     no member hosts the kind, withdrawn by a       Wait (a change of the topology ends the pause)
@@ -62,6 +64,9 @@ class Attempt:
     jitter: float
     """A random number from [0, 1)."""
 
+    unreachable: frozenset[str] = frozenset()
+    """Members that could not be reached since the last pause."""
+
 
 @dataclass(frozen=True, slots=True)
 class Follow:
@@ -103,14 +108,18 @@ def next_step(error: DbgrainsError, attempt: Attempt, *, retry_min_s: float, ret
         return Raise(out_of_time=False)
     if attempt.now >= attempt.deadline:
         return Raise(out_of_time=True)
+    wait_s = pause_s(attempt.waits, attempt.jitter, retry_min_s, retry_max_s)
     match error:
+        case MovedError() if error.member_id in attempt.unreachable:
+            if error.lease_left_s > 0:
+                wait_s = min(wait_s, error.lease_left_s + retry_min_s * (1 + attempt.jitter))
         case MovedError() if attempt.hops < HOPS_MAX:
             return Follow(error.member_id, error.address)
         case NotHereError() if attempt.hops < 1:
             return ForgetPlace(avoid_place=False)
         case UnreachableError() if attempt.hops < 2:
             return ForgetPlace(avoid_place=True)
-    until = attempt.now + pause_s(attempt.waits, attempt.jitter, retry_min_s, retry_max_s)
+    until = attempt.now + wait_s
     if until >= attempt.deadline:
         return Raise(out_of_time=True)
     return Wait(until)

@@ -6,7 +6,7 @@ The verbs that give these answers are `lookups/identity_storage.py`; what a memb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
@@ -61,6 +61,8 @@ class Held:
     token: int
     member_id: str
     address: str
+    lease_left_s: float = field(default=0.0, compare=False)
+    """How long its lease runs on, should it not be renewed: nobody else can have the record before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,8 @@ class MemoryShard:
             if record.request > request:
                 return StaleRequest(record.token)
         elif record is not None and self._is_running(at, record.owner):
-            return Held(record.token, record.owner, self.leases[record.owner].address)
+            row = self.leases[record.owner]
+            return Held(record.token, record.owner, row.address, (row.ends - at.now) / 1e6)
         if at.now < past.opens:
             return Quarantined((past.opens - at.now) / 1e6)
         past.token = max(past.token + 1, at.now)
@@ -274,7 +275,7 @@ class MemoryShard:
         past = self._continue(at, terms)
         if past is None or not self._may_act(at, member, nonce):
             return None
-        restore = restore and at.now < past.opens
+        restore = restore and at.now < past.closed_until
         return [self._reassert_one(at, past, member, request, key, token, restore) for key, token in tokens]
 
     def _reassert_one(
@@ -370,6 +371,8 @@ class MemoryShard:
             if past.gap_until <= at.now:
                 past.gap_began = past.last
             past.gap_until, past.gap_noticed = at.now + terms.quarantine, at.now
+            if past.last < past.closed_until:
+                past.closed_until = at.now + (past.closed_until - past.last)
         if at.now < past.last:
             for row in self.leases.values():
                 row.ends = min(row.ends, at.now + row.ttl)

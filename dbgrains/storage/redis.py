@@ -375,8 +375,8 @@ def _claim_reply(answer: list[Any], names: ShardKeys, key: str) -> ClaimReply:
     if answer[0] == b"OK":  # nearly always
         return Claimed(answer[1], answer[2].decode(errors="replace"))
     match answer:
-        case [b"HELD", int(token), bytes(owner), bytes(address)]:
-            return Held(token, owner.decode(errors="replace"), address.decode(errors="replace"))
+        case [b"HELD", int(token), bytes(owner), bytes(address), int(left)]:
+            return Held(token, owner.decode(errors="replace"), address.decode(errors="replace"), _s(left))
         case [b"QUAR", int(remaining)]:
             return Quarantined(_s(remaining))
         case [b"STALE", int(token)]:

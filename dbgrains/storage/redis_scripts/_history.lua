@@ -47,6 +47,12 @@ local function history(quarantine, gap, may_begin)
     gap_until = now + quarantine
     change('gn', dec(now))
     change('og', dec(gap_until))
+    if last < closed_until then
+      -- The quarantine was running when the clock jumped or everything stood still. How much of it really
+      -- passed is unknown, and unlike a gap it must not be cut short: what was left of it is still left.
+      closed_until = now + (closed_until - last)
+      change('oa', dec(closed_until))
+    end
   end
 
   if now < last then

@@ -1,7 +1,7 @@
 -- Take records for a member. KEYS M L I A1..An   ARGV member nonce quarantine gap "request1 .. requestn"
 -- One answer per record, in order:
---   {OK, token, previous owner}   {HELD, token, owner, address}   {QUAR, microseconds}
---   {STALE, token}                {BAD, text}
+--   {OK, token, previous owner}   {HELD, token, owner, address, microseconds left}
+--   {QUAR, microseconds}          {STALE, token}             {BAD, text}
 -- or just {NOLEASE} when the member has nothing to claim with.
 -- include _shard.lua
 -- include _history.lua
@@ -30,7 +30,7 @@ local function decide(i, request)
   elseif owner then
     local row = lease(owner)
     if is_running(row) then
-      return { 'HELD', int(record[2]), owner, row.address }
+      return { 'HELD', int(record[2]), owner, row.address, row.ends - now }
     end
   end
   if now < past.opens then

@@ -31,11 +31,14 @@ class ClaimRules(Rules):
         assert reply.previous == ""
         assert await b.storage.lookup(0, ["k/x", "k/a"]) == [None, Record("a", reply.token, a.address, True)]
 
-    async def test_a_record_of_a_running_member_is_held(self, scene: Scene) -> None:
-        a, b = await scene.node("a"), await scene.node("b")
+    async def test_a_record_of_a_running_member_is_held_and_for_how_long_at_least(self, scene: Scene) -> None:
+        a, b = await scene.node("a", ttl_s=20), await scene.node("b")
         token = await a.own("k/a")
 
-        assert await b.claim_one("k/a") == Held(token, "a", a.address)
+        reply = await b.claim_one("k/a")
+
+        assert reply == Held(token, "a", a.address)
+        assert isinstance(reply, Held) and 10 < reply.lease_left_s <= 20
 
     async def test_a_record_is_taken_over_when_its_owners_lease_has_ended(self, scene: Scene) -> None:
         a, b = await scene.node("a", ttl_s=BRIEF_S), await scene.node("b")

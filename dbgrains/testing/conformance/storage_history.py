@@ -78,24 +78,50 @@ class HistoryRules(Rules):
         assert (await strict.renew()).token_floor >= token
 
     async def test_what_another_running_member_has_is_not_restored_over_it(self, scene: Scene) -> None:
-        a, b = await scene.node("a"), await scene.node("b")
-        token = await b.own("k/a")
-        strict = await scene.node("a", quarantine_s=LONG_S, gap_s=0.01, joined=False)
-        await scene.factory.advance(0.05)
+        before = await scene.node("b")
+        token = await before.own("k/a")
+        await scene.factory.flush()
+        a = await scene.node("a", quarantine_s=LONG_S)
+        b = await scene.node("b", quarantine_s=LONG_S)
+        await b.reassert(("k/a", token), restore=True)
 
-        assert await strict.reassert(("k/a", token + 1), restore=True) == [ReassertCode.BUSY]
+        assert await a.reassert(("k/a", token + 1), restore=True) == [ReassertCode.BUSY]
         assert await a.storage.lookup(0, ["k/a"]) == [Record("b", token, b.address, True)]
 
     async def test_a_record_with_a_newer_token_is_not_overwritten(self, scene: Scene) -> None:
-        a = await scene.node("a")
-        b = await scene.node("b", ttl_s=BRIEF_S)
-        token = await b.own("k/a")
-        strict = await scene.node("a", quarantine_s=LONG_S, gap_s=0.01, joined=False)
+        before = await scene.node("b")
+        token = await before.own("k/a")
+        await scene.factory.flush()
+        a = await scene.node("a", quarantine_s=LONG_S)
+        b = await scene.node("b", ttl_s=BRIEF_S, quarantine_s=LONG_S)
+        assert await b.reassert(("k/a", token), restore=True) == [ReassertCode.RESTORED]
         await scene.factory.advance(BRIEF_S * 1.2)
 
-        assert await strict.reassert(("k/a", token - 1), restore=True) == [ReassertCode.LOST]
-        assert await strict.reassert(("k/a", token + 1), restore=True) == [ReassertCode.RESTORED]
+        assert await a.reassert(("k/a", token - 1), restore=True) == [ReassertCode.LOST]
+        assert await a.reassert(("k/a", token + 1), restore=True) == [ReassertCode.RESTORED]
         assert isinstance((await a.storage.lookup(0, ["k/a"]))[0], Record)
+
+    async def test_a_silence_alone_restores_nothing_because_it_loses_nothing(self, scene: Scene) -> None:
+        a = await scene.node("a")
+        token = await a.own("k/a")
+        await a.storage.release(0, a.name, [("k/a", token)])
+        strict = await scene.node("a", quarantine_s=LONG_S, gap_s=0.01, joined=False)
+        await scene.factory.advance(0.05)
+
+        assert await strict.reassert(("k/a", token), restore=True) == [ReassertCode.LOST]
+
+    async def test_a_clock_set_forward_leaves_of_a_quarantine_what_was_left(self, scene: Scene) -> None:
+        if not scene.factory.can_step_clock:
+            pytest.skip("the clock of this database cannot be set")
+        await scene.node("a")
+        await scene.factory.flush()
+        a = await scene.node("a", gap_s=2, quarantine_s=20)
+        await scene.factory.step_clock(LONG_S)
+
+        reply = await a.renew()
+
+        assert reply.open_at - reply.now == pytest.approx(20, abs=1)
+        assert isinstance(await a.claim_one("k/a"), Quarantined)
 
     async def test_a_restart_is_a_new_generation_and_closes_the_shard(self, scene: Scene) -> None:
         if not scene.factory.can_restart:

@@ -52,7 +52,8 @@ def test_the_fields_arrive():
     away = travelled(StorageUnavailableError("x", retry_after_s=1.5))
     failed = travelled(ActorFailedError("x", type_name="app.Broken", text="boom"))
 
-    assert isinstance(moved, MovedError) and (moved.member_id, moved.address) == ("m", "h:1")
+    assert isinstance(moved, MovedError)
+    assert (moved.member_id, moved.address, moved.lease_left_s) == ("m", "h:1", 2.25)
     assert isinstance(overloaded, OverloadedError) and overloaded.retry_after_s == 0.25
     assert isinstance(away, StorageUnavailableError) and away.retry_after_s == 1.5
     assert isinstance(failed, ActorFailedError) and (failed.type_name, failed.text) == ("app.Broken", "boom")

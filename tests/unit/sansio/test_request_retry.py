@@ -39,8 +39,20 @@ ERRORS = [
 ]  # fmt: skip
 
 
-def at(*, hops: int = 0, waits: int = 0, repeatable: bool = False, now: float = 0.0, deadline: float = 10.0) -> Attempt:
-    return Attempt(now=now, deadline=deadline, waits=waits, hops=hops, repeatable=repeatable, jitter=0.5)
+def at(
+    *,
+    hops: int = 0,
+    waits: int = 0,
+    repeatable: bool = False,
+    now: float = 0.0,
+    deadline: float = 10.0,
+    unreachable: tuple[str, ...] = (),
+) -> Attempt:
+    return Attempt(now, deadline, waits, hops, repeatable, jitter=0.5, unreachable=frozenset(unreachable))
+
+
+def moved(lease_left_s: float) -> MovedError:
+    return MovedError("moved", member_id="b", address="b:1", lease_left_s=lease_left_s)
 
 
 def step(error, attempt):
@@ -53,6 +65,10 @@ def step(error, attempt):
         (MOVED, at(), Follow("b", "b:1")),
         (MOVED, at(hops=HOPS_MAX - 1), Follow("b", "b:1")),
         (MOVED, at(hops=HOPS_MAX), Wait(0.02)),
+        (MOVED, at(hops=2, unreachable=("b",)), Wait(0.02)),
+        (moved(3.0), at(waits=3, unreachable=("a",)), Follow("b", "b:1")),
+        (moved(3.0), at(waits=3, unreachable=("b",)), Wait(0.16)),
+        (moved(0.1), at(waits=9, unreachable=("b",)), Wait(0.13)),
         (NOT_HERE, at(), ForgetPlace(avoid_place=False)),
         (NOT_HERE, at(hops=1), Wait(0.02)),
         (UNREACHABLE, at(), ForgetPlace(avoid_place=True)),
