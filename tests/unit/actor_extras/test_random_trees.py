@@ -26,8 +26,9 @@ from dbgrains.actor.process import Headers, ReplyTo
 from dbgrains.actor.props import Props
 from dbgrains.actor.supervisor import AllForOne, AlwaysRestart, Directive, ExponentialBackoff, OneForOne
 from dbgrains.actor.system import ActorSystem
+from dbgrains.actor.turn import GatedReply
 from dbgrains.config import ActorSystemConfig
-from dbgrains.errors import DbgrainsError, FencedError, RequestError
+from dbgrains.errors import DbgrainsError, FencedError, NoReplyError, RequestError
 from tests.waiting import until
 
 ACTORS_MAX = 60
@@ -53,6 +54,8 @@ class Spy(ReplyTo):
 
     def __init__(self, world: World) -> None:
         self.answers: list[object] = []
+        self.is_promised = False
+        """A later turn will answer."""
         world.spies.append(self)
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
@@ -233,6 +236,10 @@ class Node:
             return "late"
 
         context.reenter_after(_pause(self.world.random.randrange(4)), callback)
+        sender = context.sender
+        spy = sender.ungated if isinstance(sender, GatedReply) else sender
+        if isinstance(spy, Spy) and not spy.answers and context.message not in self.world.forwarded:
+            spy.is_promised = True
         return _KEPT
 
 
@@ -347,6 +354,9 @@ async def test_whatever_happens_turns_lives_orders_and_answers_are_as_promised(s
     unanswered: list[object] = [request for request in world.requests if not request.done()]
     unanswered += [spy for spy in world.spies if not spy.answers]
     assert not unanswered, f"{len(unanswered)} requests have no answer ({context})"
+    for spy in world.spies:
+        kept = not spy.is_promised or (spy.answers[0] != "ok" and not isinstance(spy.answers[0], NoReplyError))
+        assert kept, f"promised a later answer, got {spy.answers[0]!r} ({context})"
     for id, node in world.nodes.items():
         if _lives(system, PID("local", id)):
             unheard = [pid for pid in node.watched if not _lives(system, pid)]
