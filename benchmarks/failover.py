@@ -67,7 +67,8 @@ async def rows(effort: Effort) -> list[Row]:
             longest_ms,
             "ms",
             Target(at_most=LONGEST_COMMAND_MS),
-            note=f"{above} above {LONGEST_COMMAND_MS} ms, {len(commands)} above {SLOWLOG_FROM_US / 1000} ms; called again, sweep begun, after {seconds:.0f} s",
+            note=f"{above} above {LONGEST_COMMAND_MS} ms, {len(commands)} above {SLOWLOG_FROM_US / 1000} ms; "
+            f"called again, sweep begun, after {seconds:.0f} s",
         ),
     ]
 
