@@ -41,6 +41,8 @@ _CODE_OF: Final[dict[type[DbgrainsError], Failure.Code]] = {
     errors.InvalidIdentityError: Failure.INVALID_IDENTITY,
     errors.StateConflictError: Failure.STATE_CONFLICT,
     errors.StateFencedError: Failure.STATE_FENCED,
+    errors.NameTakenError: Failure.NAME_TAKEN,
+    errors.StoppedError: Failure.STOPPED,
 }
 _CLASS_OF: Final = {code: error for error, code in _CODE_OF.items()}
 

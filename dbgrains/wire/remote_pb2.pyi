@@ -187,6 +187,8 @@ class Failure(_message.Message):
         INVALID_IDENTITY: _ClassVar[Failure.Code]
         STATE_CONFLICT: _ClassVar[Failure.Code]
         STATE_FENCED: _ClassVar[Failure.Code]
+        NAME_TAKEN: _ClassVar[Failure.Code]
+        STOPPED: _ClassVar[Failure.Code]
     REQUEST: Failure.Code
     TIMEOUT: Failure.Code
     CANCELLED: Failure.Code
@@ -213,6 +215,8 @@ class Failure(_message.Message):
     INVALID_IDENTITY: Failure.Code
     STATE_CONFLICT: Failure.Code
     STATE_FENCED: Failure.Code
+    NAME_TAKEN: Failure.Code
+    STOPPED: Failure.Code
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NOT_STARTED: _ClassVar[Failure.Outcome]
