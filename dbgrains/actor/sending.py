@@ -110,7 +110,8 @@ async def request(
         return await answer_of(request_future(context, chain, target, message, headers, timeout))
     system.inline_left -= 1
     if system.inline_left <= 0:
-        answer = await _call_and_breathe(system, process, message, headers)
+        system.inline_left = INLINE_BUDGET
+        answer = await call_and_breathe(process, message, headers)
     else:
         answer = process.call(message, headers)
     if answer is NOT_INLINE:
@@ -131,9 +132,8 @@ async def request(
         raise
 
 
-async def _call_and_breathe(system: ActorSystem, cell: Cell, message: object, headers: Headers | None) -> Any:
+async def call_and_breathe(cell: Cell, message: object, headers: Headers | None) -> Any:
     """Call, and then let the loop turn: not before, or a later request of this caller would get in front."""
-    system.inline_left = INLINE_BUDGET
     try:
         answer = cell.call(message, headers)
     except BaseException:

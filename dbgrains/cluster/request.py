@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dbgrains.actor.future import Future
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers
+from dbgrains.actor.sending import call_and_breathe
 from dbgrains.actor.turn import NOT_INLINE
 from dbgrains.cluster.call import ClusterCall
 from dbgrains.cluster.messages import Touch
@@ -76,8 +77,9 @@ class RequestPath:
                 self._inline_left -= 1
                 if self._inline_left <= 0:
                     self._inline_left = INLINE_BUDGET
-                    await asyncio.sleep(0)
-                answer = cell.call(message, headers)
+                    answer = await call_and_breathe(cell, message, headers)
+                else:
+                    answer = cell.call(message, headers)
                 if answer is not NOT_INLINE:
                     if type(answer) is Future:
                         answer.expire_after(self._request_timeout_s if timeout is None else timeout)
