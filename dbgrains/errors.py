@@ -45,6 +45,7 @@ harmless ask `outcome is Outcome.NOT_STARTED`.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Self
 
 
 class Outcome(Enum):
@@ -68,6 +69,14 @@ class DbgrainsError(Exception):
 
     outcome: Outcome = Outcome.NOT_STARTED
     retryable: bool = False
+
+
+    def again(self) -> Self:
+        """The same error as a new object, for one caller more: an exception grows with every raise."""
+        new = type(self).__new__(type(self), *self.args)
+        new.__dict__.update(self.__dict__)
+        new.__cause__ = self.__cause__
+        return new
 
 
 class ConfigError(DbgrainsError, ValueError):

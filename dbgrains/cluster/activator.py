@@ -223,7 +223,7 @@ class Activator:
         if isinstance(error, ActivationFailedError):
             hosted.failed(identity, error, self.system.clock.now())
         for item in hosted.take_parked(pending):
-            self._refuse(item, error)
+            self._refuse(item, error.again())
 
     def _start(self, hosted: HostedKind, identity: str, pending: Pending, granted: Granted) -> None:
         """Construct the grain and begin its Started turn; what follows is told by the cell."""

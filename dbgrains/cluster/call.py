@@ -90,7 +90,7 @@ class ClusterCall(Future):
     def out_of_time(self, error: DbgrainsError) -> DbgrainsError:
         """What the caller gets when its time ends while the call waits to be sent again after `error`."""
         if isinstance(error, NoMemberForKindError):
-            return error
+            return error.again()
         timeout = RequestTimeoutError(
             f"{self._name()} found no place within {self.timeout_s:g} s, so it did not start; last: {error}",
             outcome=Outcome.NOT_STARTED if error.outcome is Outcome.NOT_STARTED else Outcome.MAY_HAVE_RUN,

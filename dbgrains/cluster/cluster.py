@@ -91,6 +91,9 @@ class Cluster(RequestPath):
         async with cluster:
             await cluster.request("click-counter", "counter", Increment())
 
+    `messages` are the types that travel between processes beside protobuf's: dataclasses, msgspec Structs, pydantic
+    models. All members and clients need the same ones; `remote.serializers` registers them in finer ways.
+
     Without a provider it is alone, and without `remote` as well it opens no port: grains in one process. One
     object starts once; make another one to join again.
     """
@@ -102,6 +105,7 @@ class Cluster(RequestPath):
         lookup: IdentityLookup,
         provider: ClusterProvider | None = None,
         kinds: Iterable[HasClusterKind] = (),
+        messages: Iterable[type] = (),
         remote: RemoteConfig | None = None,
         config: ClusterConfig | None = None,
         client: bool = False,
@@ -131,6 +135,8 @@ class Cluster(RequestPath):
         self._remote: Remote | None = None
         if remote is not None or transport is not None or provider is not None:
             self._remote = Remote(self.system, remote, transport)
+            for message in messages:
+                self._remote.serializers.register(message)
         elif client:
             raise ConfigError(f"cluster {name!r}: a client needs a provider that names the members")
         self._state = ClusterState.NEW

@@ -135,7 +135,7 @@ class HostedKind:
     def recent_failure(self, identity: str, now: float) -> DbgrainsError | None:
         """Why the identity must not be activated yet."""
         failure = self.failures.get(identity)
-        return failure.error if failure is not None and now < failure.until else None
+        return failure.error.again() if failure is not None and now < failure.until else None
 
     def __repr__(self) -> str:
         return f"HostedKind({self.name!r}, active={len(self.active)}, pending={len(self.pending)})"

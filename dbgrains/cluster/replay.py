@@ -99,7 +99,7 @@ class _Run(ReplyTo):
         if self.ended_at is None:
             self._waiting.append(sender)
         elif self._error is not None:
-            sender.fail(self._error)
+            sender.fail(self._error.again())
         else:
             sender.reply(self._reply, self._headers)
 
@@ -115,7 +115,7 @@ class _Run(ReplyTo):
             if error.outcome is Outcome.NOT_STARTED:
                 self._book.forget(self)
             for sender in self._end():
-                sender.fail(error)
+                sender.fail(error.again())
 
     def pid(self) -> PID:
         return self._waiting[0].pid()

@@ -133,7 +133,7 @@ class Route:
     def fail_waiting(self, error: DbgrainsError) -> None:
         """Give up what was not sent."""
         for call in self._take_waiting():
-            call.settle(error)
+            call.settle(error.again())
 
     async def search(self) -> None:
         """Find the next target and send to it what waits; the body of a task."""
@@ -218,7 +218,7 @@ class Route:
                 await self._wait(until)
             case Raise(out_of_time):
                 for call in self._take_waiting():
-                    call.settle(call.out_of_time(error) if out_of_time else error)
+                    call.settle(call.out_of_time(error) if out_of_time else error.again())
 
     def _located(self, member: Member | None, error: Exception | None = None) -> None:
         """Take the lookup's answer; when it named nobody, `error` says why."""

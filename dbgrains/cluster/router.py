@@ -200,7 +200,7 @@ class Router:
 
     def _find_route(self, call: ClusterCall, error: DbgrainsError | None = None, member: Member | None = None) -> None:
         if self._closed is not None:
-            call.settle(self._closed)
+            call.settle(self._closed.again())
         elif self.waiting_count >= self.config.parked_requests_max:
             call.settle(self._overloaded(call))
         else:
