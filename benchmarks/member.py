@@ -31,19 +31,16 @@ LEASES = {
 
 def cluster_of(redis_url: str, name: str, lease: str, *, node: str | None = None, client: bool = False) -> Cluster:
     """How members and clients build their cluster object."""
-    cluster = Cluster(
+    return Cluster(
         name=name,
         provider=RedisProvider(redis_url),
         lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
         kinds=kinds(),
+        messages=(Increment, ProcessorTime),
         remote=RemoteConfig.bind_to_localhost(),
         config=ClusterConfig(node_name=node, lease=LEASES[lease]()),
         client=client,
     )
-    assert cluster.remote is not None
-    for message in (Increment, ProcessorTime):
-        cluster.remote.serializers.register(message)
-    return cluster
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Cluster(RequestPath):
             await cluster.request("click-counter", "counter", Increment())
 
     `messages` are the types that travel between processes beside protobuf's: dataclasses, msgspec Structs, pydantic
-    models. All members and clients need the same ones; `remote.serializers` registers them in finer ways.
+    models; as `register_messages` takes them.
 
     Without a provider it is alone, and without `remote` as well it opens no port: grains in one process. One
     object starts once; make another one to join again.
@@ -135,8 +135,7 @@ class Cluster(RequestPath):
         self._remote: Remote | None = None
         if remote is not None or transport is not None or provider is not None:
             self._remote = Remote(self.system, remote, transport)
-            for message in messages:
-                self._remote.serializers.register(message)
+            self.register_messages(*messages)
         elif client:
             raise ConfigError(f"cluster {name!r}: a client needs a provider that names the members")
         self._state = ClusterState.NEW

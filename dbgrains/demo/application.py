@@ -29,36 +29,27 @@ def member_cluster(
     redis_url: str, name: str = CLUSTER, node_name: str | None = None, remote: RemoteConfig | None = None
 ) -> Cluster:
     """A cluster object for a process that hosts counters."""
-    return _with_messages(
-        Cluster(
-            name=name,
-            provider=RedisProvider(redis_url),
-            lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
-            kinds=[ClusterKind(KIND, Props.from_producer(Counter))],
-            remote=remote or RemoteConfig.bind_to_localhost(),
-            config=ClusterConfig(node_name=node_name, lease=LEASE),
-        )
+    return Cluster(
+        name=name,
+        provider=RedisProvider(redis_url),
+        lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
+        kinds=[ClusterKind(KIND, Props.from_producer(Counter))],
+        messages=MESSAGES,
+        remote=remote or RemoteConfig.bind_to_localhost(),
+        config=ClusterConfig(node_name=node_name, lease=LEASE),
     )
 
 
 def client_cluster(redis_url: str, name: str = CLUSTER) -> Cluster:
     """A cluster object for a process that only calls."""
-    return _with_messages(
-        Cluster(
-            name=name,
-            provider=RedisProvider(redis_url),
-            lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
-            config=ClusterConfig(lease=LEASE),
-            client=True,
-        )
+    return Cluster(
+        name=name,
+        provider=RedisProvider(redis_url),
+        lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
+        messages=MESSAGES,
+        config=ClusterConfig(lease=LEASE),
+        client=True,
     )
-
-
-def _with_messages(cluster: Cluster) -> Cluster:
-    assert cluster.remote is not None
-    for message in MESSAGES:
-        cluster.remote.serializers.register(message)
-    return cluster
 
 
 async def read_counters(cluster: Cluster, counters: Sequence[str]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from dbgrains import Cluster
+from dbgrains import Cluster, ConnectionLostError
 from dbgrains.testing.member_process import MemberProcess
 from dbgrains.testing.redis_server import EmbeddedRedis
 from tests.multiprocess.member import PROBE, Here, WhereAreYou, cluster_of
@@ -54,7 +54,7 @@ class Site:
 
     def member_ids(self) -> set[str]:
         """The members that the client knows."""
-        return {member.id for member in self.client.topology.members}
+        return {member.id for member in self.client.member_list.members}
 
     async def where(self, identity: str) -> Here:
         """Which activation answers for `probe/<identity>`."""
@@ -71,9 +71,15 @@ class Site:
         return tasks
 
     async def _ask(self, identity: str, question: WhereAreYou) -> Here:
-        here = await self.client.request(identity, PROBE, question, timeout=REQUEST_TIMEOUT_S)
-        assert isinstance(here, Here)
-        return here
+        """Ask until somebody answers: asking twice does no harm, so also when the first question may have arrived."""
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            while True:
+                try:
+                    here = await self.client.request(identity, PROBE, question, timeout=REQUEST_TIMEOUT_S)
+                except ConnectionLostError:
+                    continue
+                assert isinstance(here, Here)
+                return here
 
     async def where_all(self, identities: list[str]) -> dict[str, Here]:
         """The same for many at once."""

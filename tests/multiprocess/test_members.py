@@ -52,6 +52,7 @@ async def test_nothing_acknowledged_is_lost_with_a_killed_member():
             await site.client.request(identity, KEEPER, Add(7), timeout=REQUEST_TIMEOUT_S)
 
         site.members["a"].kill()
+        await site.forgets(site.members["a"])  # from here on no call can be under way to it
         sums = [
             await site.client.request(identity, KEEPER, Add(1), timeout=REQUEST_TIMEOUT_S) for identity in IDENTITIES
         ]
