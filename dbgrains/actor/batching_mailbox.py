@@ -3,9 +3,7 @@
 For actors whose work is cheaper in bulk: one write for a hundred messages. Nothing waits for a batch to fill:
 it holds whatever arrived while the actor was busy or not yet scheduled.
 
-    props.with_mailbox(batching(100), always=True)
-
-`always`, so that the actor never sees a message outside a batch.
+    props.with_mailbox(batching(100))
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 
 from dbgrains.actor.clock import Clock, SystemClock
 from dbgrains.actor.envelope import Envelope, Queued
-from dbgrains.actor.mailbox import Mailbox, MailboxFactory
+from dbgrains.actor.mailbox import Mailbox, MailboxFactory, SeesAll
 from dbgrains.actor.mailbox_wrapper import MailboxWrapper
 from dbgrains.actor.messages import Lifecycle, PoisonPill
 from dbgrains.actor.pid import PID
@@ -123,8 +121,8 @@ def _expired(message: object) -> RequestTimeoutError:
     )
 
 
-def batching(batch_max: int, inner: MailboxFactory = Mailbox, clock: Clock | None = None) -> MailboxFactory:
+def batching(batch_max: int, inner: MailboxFactory = Mailbox, clock: Clock | None = None) -> SeesAll:
     """A factory of batching mailboxes. `clock`: the system's, if that is not the real one."""
     check_count("batch_max", batch_max)
     used_clock = clock or SystemClock()
-    return lambda: BatchingMailbox(batch_max, inner(), used_clock)
+    return SeesAll(lambda: BatchingMailbox(batch_max, inner(), used_clock))

@@ -5,8 +5,8 @@ actors own no queue. What a full mailbox does is its policy. System messages are
 fit, and the cell runs them first.
 
 `props.with_mailbox(bounded(100, Overflow.DROP_OLDEST))` chooses one. `props.with_mailbox(factory, always=True)`
-is for mailboxes that must see every message (statistics, batching): the cell then never takes the short cut
-past its mailbox, and keeps it.
+is for mailboxes that must see every message: the cell then never takes the short cut past its mailbox, and
+keeps it. Factories that are `SeesAll` (statistics, batching) ask for that by themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -153,6 +154,16 @@ class WaitingMailbox(BoundedMailbox):
 
 
 MailboxFactory: TypeAlias = Callable[[], Mailbox]
+
+
+@dataclass(frozen=True, slots=True)
+class SeesAll:
+    """A factory of mailboxes that must see every message, also those to an idle actor."""
+
+    factory: MailboxFactory
+
+    def __call__(self) -> Mailbox:
+        return self.factory()
 
 
 def bounded(capacity: int, overflow: Overflow | str = Overflow.ERROR) -> MailboxFactory:

@@ -1,8 +1,8 @@
 """Hooks into what happens in an actor's mailbox, for counters, gauges and tests.
 
-    props.with_mailbox(observed(statistics, bounded(1000)), always=True)
+    props.with_mailbox(observed(statistics, bounded(1000)))
 
-`always`, so that no message goes past the mailbox uncounted. Actors without statistics pay nothing for them.
+No message goes past such a mailbox uncounted. Actors without statistics pay nothing for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from dbgrains.actor.envelope import Queued
-from dbgrains.actor.mailbox import Mailbox, MailboxFactory
+from dbgrains.actor.mailbox import Mailbox, MailboxFactory, SeesAll
 from dbgrains.actor.mailbox_wrapper import MailboxWrapper
 
 _log = structlog.get_logger()
@@ -101,9 +101,7 @@ class ObservedMailbox(MailboxWrapper):
                 _log.warning("mailbox statistics failed and are left out", event_name=event, error=repr(error))
 
 
-def observed(
-    statistics: MailboxStatistics | Sequence[MailboxStatistics], inner: MailboxFactory = Mailbox
-) -> MailboxFactory:
+def observed(statistics: MailboxStatistics | Sequence[MailboxStatistics], inner: MailboxFactory = Mailbox) -> SeesAll:
     """A factory of mailboxes that report to `statistics`."""
     hooks = [statistics] if isinstance(statistics, MailboxStatistics) else list(statistics)
-    return lambda: ObservedMailbox(hooks, inner())
+    return SeesAll(lambda: ObservedMailbox(hooks, inner()))

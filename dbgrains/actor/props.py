@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from dbgrains.actor.can_wait import Handling, handling_of
+from dbgrains.actor.mailbox import SeesAll
 from dbgrains.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Props:
 
     def with_mailbox(self, factory: MailboxFactory, *, always: bool = False) -> Props:
         """Where messages wait. `always`: every message passes through it, also while the actor is idle."""
-        return replace(self, mailbox=factory, mailbox_always=always)
+        return replace(self, mailbox=factory, mailbox_always=always or isinstance(factory, SeesAll))
 
     def with_supervisor(self, strategy: SupervisorStrategy) -> Props:
         """What this actor does when one of its children fails."""

@@ -19,11 +19,26 @@ from dbgrains.actor.messages import Lifecycle, Started, Stopping, Terminated
 from dbgrains.actor.pid import PID
 from dbgrains.actor.props import Props, SpawnCall
 from dbgrains.actor.router_cell import RetirePool, RouterCell, RouterManagement
-from dbgrains.actor.routing import Routees, Strategy
+from dbgrains.actor.routing import Broadcast, ConsistentHash, RandomChoice, RoundRobin, Routees, Strategy
 from dbgrains.config import check_count
 
 if TYPE_CHECKING:
     from dbgrains.actor.context import Context
+
+__all__ = [
+    "AddRoutee",
+    "Broadcast",
+    "BroadcastMessage",
+    "ConsistentHash",
+    "GetRoutees",
+    "RandomChoice",
+    "RemoveRoutee",
+    "RoundRobin",
+    "RouteeList",
+    "Strategy",
+    "group",
+    "pool",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Collector:
 
 def spawn(system: ActorSystem, collector: Collector, batch_max: int, **kwargs: Any) -> Any:
     mailbox = batching(batch_max, **kwargs)
-    return system.root.spawn(Props.from_producer(lambda: collector).with_mailbox(mailbox, always=True))
+    return system.root.spawn(Props.from_producer(lambda: collector).with_mailbox(mailbox))
 
 
 async def test_what_gathers_while_the_actor_is_busy_comes_as_one_batch_in_order(system: ActorSystem) -> None:
@@ -108,7 +108,7 @@ async def test_requests_of_a_batch_can_be_answered_one_by_one(system: ActorSyste
                 if isinstance(envelope.sender, ReplyTo) and envelope.message != 3:
                     envelope.sender.reply(envelope.message**2)  # type: ignore[operator]
 
-    pid = system.root.spawn(Props.from_function(square).with_mailbox(batching(8), always=True))
+    pid = system.root.spawn(Props.from_function(square).with_mailbox(batching(8)))
     requests = [system.root.request_future(pid, number) for number in range(5)]
 
     answers = await asyncio.gather(*requests, return_exceptions=True)
@@ -153,7 +153,7 @@ async def test_a_receive_timeout_is_not_wrapped(system: ActorSystem) -> None:
         seen.append(context.message)
         context.set_receive_timeout(0.01)
 
-    system.root.spawn(Props.from_function(receive).with_mailbox(batching(8), always=True))
+    system.root.spawn(Props.from_function(receive).with_mailbox(batching(8)))
 
     await until(lambda: any(isinstance(message, ReceiveTimeout) for message in seen))
     assert not any(isinstance(message, MessageBatch) for message in seen)

@@ -56,7 +56,7 @@ def spawn(system: ActorSystem, hold: asyncio.Event, mailbox: Any) -> PID:
             await hold.wait()
         return "ok"
 
-    return system.root.spawn(Props.from_function(receive).with_mailbox(mailbox, always=True))
+    return system.root.spawn(Props.from_function(receive).with_mailbox(mailbox))
 
 
 async def test_a_message_to_an_idle_actor_is_posted_received_and_leaves_an_empty_mailbox(
