@@ -201,12 +201,6 @@ class Cell(Process):
             return
         self._system.dead_letters.add(self.self, message, sender, headers, error)
 
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether the mailbox is full and lets senders wait for room: use `post_user_waiting`."""
-        box = self.box
-        return box is not None and box.overflow is Overflow.WAIT and box.is_full and not self._status & ENDED
-
     async def post_user_waiting(
         self,
         message: object,
@@ -218,8 +212,11 @@ class Cell(Process):
 
         RequestTimeoutError (not started) when there was no room by then; OverloadedError when too many wait.
         """
-        box = self.box
-        if box is None or not self.is_waited_for:
+        status = self._status
+        box = None
+        if status > MAY_WAIT and not status & ENDED and self.props.mailbox is not None:
+            box = self._make_box()
+        if box is None or box.overflow is not Overflow.WAIT or not box.is_full:
             self.post_user(message, sender, headers, deadline)
             return
         admitted = box.wait_for_room((message, sender, headers, deadline))

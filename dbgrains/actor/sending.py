@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from dbgrains.actor.cell import Cell
 from dbgrains.actor.envelope import Envelope
 from dbgrains.actor.future import Future
-from dbgrains.actor.mailbox import Overflow
 from dbgrains.actor.messages import POISON_PILL, Stop, Unwatch, Watch
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, ReplyTo, Sender
@@ -116,8 +115,7 @@ async def request(
         answer = process.call(message, headers)
     if answer is NOT_INLINE:
         answer = Future(system, target, type(message), timeout)
-        box = process.box
-        if box is not None and box.overflow is Overflow.WAIT:
+        if process.props.mailbox is not None:
             await process.post_user_waiting(message, answer, headers, answer.deadline)
         else:
             process.post_user(message, answer, headers, answer.deadline)

@@ -69,6 +69,8 @@ class ActorSystem:
         self._id = ""
         # A system that draws its id from its own seed would have the same id in two processes with one seed.
         self.id = f"{self.name}.{ulid(int(time.time() * 1000), secrets.randbits(80))}"
+        if self.config.seed is None:
+            _log.debug("drew a seed", system=self.name, member=self.id, seed=self.seed)
 
     @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -183,6 +183,18 @@ async def test_the_message_that_is_handed_over_without_a_mailbox_counts_as_waiti
         await second
 
 
+async def test_a_sender_that_can_wait_also_waits_behind_a_message_without_a_mailbox(system: ActorSystem) -> None:
+    pid = system.root.spawn(Props.from_function(echo).with_mailbox(bounded(1, "wait")))
+    cell = cell_of(system, pid)
+    await until(lambda: cell.is_idle)
+    system.in_turn = True  # as inside a turn: everything is queued
+    first = system.root.request_future(pid, 1)
+    system.in_turn = False
+
+    assert await system.root.request_async(pid, 2) == 2
+    assert await first == 1
+
+
 async def test_a_mailbox_is_made_when_messages_wait_and_dropped_when_they_are_gone(system: ActorSystem) -> None:
     actor, pid = await blocked(system, "error")
     cell = cell_of(system, pid)
