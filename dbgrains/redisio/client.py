@@ -15,10 +15,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from dbgrains.errors import StorageError, StorageUnavailableError
-from dbgrains.redisio.errors import translated
+from dbgrains.redisio.errors import FAILURES, translated
 from dbgrains.redisio.lane import Command, Lane
 from dbgrains.redisio.script import Script
 from dbgrains.redisio.target import RedisTarget
@@ -109,7 +108,7 @@ class RedisClient:
         lane = self._leases if lease else self._rest
         try:
             reply = await lane.send(command)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise self.translated(error) from error
         if isinstance(reply, Exception):
             raise self.translated(reply) from reply

@@ -21,6 +21,9 @@ from dbgrains.errors import (
 )
 from dbgrains.redisio.target import RedisTarget
 
+FAILURES: Final = (redis_errors.RedisError, OSError, TimeoutError, RuntimeError)
+"""What may come out of the client library. RuntimeError is what uvloop raises for a transport that was just closed."""
+
 _AWAY: Final = (
     redis_errors.TimeoutError,
     redis_errors.ConnectionError,
@@ -31,6 +34,7 @@ _AWAY: Final = (
     redis_errors.TryAgainError,
     TimeoutError,
     OSError,
+    RuntimeError,
 )
 _AWAY_WORDS: Final = frozenset(
     ("BUSY", "LOADING", "OOM", "MISCONF", "NOREPLICAS", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN")

@@ -18,9 +18,8 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from dbgrains.errors import StorageUnavailableError
-from dbgrains.redisio.errors import is_missing_script
+from dbgrains.redisio.errors import FAILURES, is_missing_script
 
-_FAILURES: Final = (redis_errors.RedisError, OSError, TimeoutError)
 _PIPELINE_WEIGHT_MAX: Final = 512
 _GRACE: Final = 0.05
 
@@ -185,7 +184,7 @@ class Lane:
 
     def _failed(self, commands: list[Command], error: Exception) -> None:
         failure = self._late() if isinstance(error, TimeoutError) else error
-        if isinstance(failure, _FAILURES):
+        if isinstance(failure, FAILURES):
             self._on_outcome(failure)
         self._end(commands, failure)
 
@@ -231,5 +230,5 @@ async def _ask_unknown_scripts(client: Redis, commands: list[Command], replies: 
 async def _close(client: Redis) -> None:
     try:
         await client.aclose()
-    except _FAILURES as error:
+    except FAILURES as error:
         log.debug("closing a redis connection failed", error=str(error))

@@ -37,8 +37,9 @@ class ClaimRules(Rules):
 
         reply = await b.claim_one("k/a")
 
+        assert isinstance(reply, Held)
         assert reply == Held(token, "a", a.address)
-        assert isinstance(reply, Held) and 10 < reply.lease_left_s <= 20
+        assert 10 < reply.lease_left_s <= 20
 
     async def test_a_record_is_taken_over_when_its_owners_lease_has_ended(self, scene: Scene) -> None:
         a, b = await scene.node("a", ttl_s=BRIEF_S), await scene.node("b")

@@ -32,6 +32,7 @@ def untrusted() -> Exception:
         (redis_errors.ConnectionError("Error 111 connecting to h:1. Connection refused."), StorageUnavailableError),
         (redis_errors.TimeoutError("Timeout reading from h"), StorageUnavailableError),
         (TimeoutError(), StorageUnavailableError),
+        (RuntimeError("unable to perform operation on <TCPTransport closed=True>"), StorageUnavailableError),
         (ConnectionResetError("reset by peer"), StorageUnavailableError),
         (redis_errors.BusyLoadingError("Redis is loading the dataset in memory"), StorageUnavailableError),
         (redis_errors.ReadOnlyError("You can't write against a read only replica."), StorageUnavailableError),

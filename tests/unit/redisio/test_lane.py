@@ -218,7 +218,7 @@ async def test_a_command_whose_caller_left_before_it_was_sent_is_dropped():
 
 async def test_a_factory_that_raises_is_heard_by_callers_and_asked_again():
     world = World(lambda words: "fine")
-    failures = [RuntimeError("no credentials yet")]
+    failures = [LookupError("no credentials yet")]
 
     def connect() -> Any:
         if failures:
@@ -226,7 +226,7 @@ async def test_a_factory_that_raises_is_heard_by_callers_and_asked_again():
         return world.connect()
 
     async with world.lane(connect=connect) as lane:
-        with pytest.raises(RuntimeError, match="no credentials"):
+        with pytest.raises(LookupError, match="no credentials"):
             await lane.send(Command(("x",)))
 
         assert await lane.send(Command(("x",))) == "fine"
