@@ -17,7 +17,8 @@ never is.
     member that stopped
     overloaded                                     Raise: whoever sends more only makes it worse, and later
                                                    requests would overtake this one
-    storage away                                   Raise at once; its breaker knows when to ask again
+    storage away                                   ForgetPlace, avoiding that member: it may be the only one
+                                                   that cannot reach it; after two hops: Raise
     anything whose wait would end after the        Raise
     deadline
 
@@ -117,8 +118,10 @@ def next_step(error: DbgrainsError, attempt: Attempt, *, retry_min_s: float, ret
             return Follow(error.member_id, error.address)
         case NotHereError() if attempt.hops < 1:
             return ForgetPlace(avoid_place=False)
-        case UnreachableError() if attempt.hops < 2:
+        case UnreachableError() | StorageUnavailableError() if attempt.hops < 2:
             return ForgetPlace(avoid_place=True)
+        case StorageUnavailableError():
+            return Raise(out_of_time=False)
     until = attempt.now + wait_s
     if until >= attempt.deadline:
         return Raise(out_of_time=True)
@@ -127,7 +130,7 @@ def next_step(error: DbgrainsError, attempt: Attempt, *, retry_min_s: float, ret
 
 def may_send_again(error: DbgrainsError, *, repeatable: bool) -> bool:
     """Whether sending the same request once more is harmless and has a point."""
-    if not error.retryable or isinstance(error, OverloadedError | StorageUnavailableError):
+    if not error.retryable or isinstance(error, OverloadedError):
         return False
     return error.outcome is Outcome.NOT_STARTED or (repeatable and error.outcome is Outcome.MAY_HAVE_RUN)
 
