@@ -7,7 +7,7 @@ system messages) is a turn of the actor in the cell, see `router`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from dbgrains.actor.cell import Cell
 from dbgrains.actor.context import ActorCell
@@ -31,6 +31,10 @@ class RetirePool(RouterManagement):
     """A pool's PoisonPill: poison the routees, and stop when the last one is gone."""
 
     __slots__ = ()
+
+
+_FOR_ROUTERS: Final = (RouterManagement, Lifecycle, PoisonPill)
+_NOT_READY: Final = UNSTARTED | SCHEDULED | ENDED
 
 
 class RouterCell(ActorCell):
@@ -80,11 +84,7 @@ class RouterCell(ActorCell):
 
     def _is_own(self, message: object) -> bool:
         """Whether `message` is for the router's actor, or has to wait behind something that is."""
-        return (
-            isinstance(message, RouterManagement | Lifecycle | PoisonPill)
-            or bool(self._status & (UNSTARTED | SCHEDULED | ENDED))
-            or bool(self.box)
-        )
+        return bool(self._status & _NOT_READY) or bool(self.box) or isinstance(message, _FOR_ROUTERS)
 
     # --- choosing -----------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from dbgrains.actor.pid import PID
 from dbgrains.errors import MessageError
@@ -87,19 +87,11 @@ class RandomChoice:
         return routees.pids[int(random.random() * len(routees.pids))]
 
 
-@runtime_checkable
-class Hashable(Protocol):
-    """A message that knows what it must be kept together with."""
-
-    def hash_by(self) -> HashKey:
-        """Messages with equal keys go to one routee, while it lives."""
-
-
 @dataclass(frozen=True, slots=True)
 class ConsistentHash:
     """Messages with one key go to one routee; a routee that leaves moves only the keys that it had.
 
-    `key` gives a message's key. Without it, or where it gives None, the message's own `hash_by()` does.
+    `key` gives a message's key. Without it, or where it gives None, the message's own method `hash_by()` does.
     """
 
     key: Callable[[object], HashKey | None] | None = None
@@ -112,8 +104,8 @@ class ConsistentHash:
     def _key_of(self, message: object) -> str:
         try:
             key: object = self.key(message) if self.key is not None else None
-            if key is None and isinstance(message, Hashable):
-                key = message.hash_by()
+            if key is None and (hash_by := getattr(message, "hash_by", None)) is not None:
+                key = hash_by()
         except Exception as error:
             name = type(message).__qualname__
             raise MessageError(f"no routee for a {name}: its hash key raised {error!r}") from error
