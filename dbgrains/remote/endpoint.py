@@ -26,6 +26,7 @@ from dbgrains.remote.handshake import HandshakeRefusedError, Hello, Lane, greet
 from dbgrains.remote.inbound import Inbound
 from dbgrains.remote.link import Link
 from dbgrains.remote.outbox import Outbox
+from dbgrains.remote.serializer import split_wire_type
 from dbgrains.remote.transport import Transport
 from dbgrains.sansio.backoff import backoff_s
 
@@ -107,7 +108,10 @@ class Endpoint:
         dead_letters = self._around.system.dead_letters
         for delivery in self.outbox.drain():
             # What is left are bytes; whoever looks at dead letters wants to know what it was and to whom.
-            dead_letters.add(PID(self.address, delivery[1], self.member_id), Undelivered(delivery[2][1], delivery[3]))
+            dead_letters.add(
+                PID(self.address, delivery[1], self.member_id),
+                Undelivered(split_wire_type(delivery[2])[1], delivery[3]),
+            )
 
     async def stop(self) -> None:
         """After `close`: wait until nothing of it runs any more."""

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, ReplyTo
 from dbgrains.errors import UnknownMessageTypeError
-from dbgrains.remote.serializer import Decode, WireType
+from dbgrains.remote.serializer import Decode, WireType, split_wire_type, wire_type
 from dbgrains.wire.remote_pb2 import Failure, Frame, TypeName
 
 NAMES_MAX: Final = 65_536
@@ -158,7 +158,7 @@ class FrameEncoder:
         if types.fresh:
             parts |= TYPES
             frame.types_start = len(types) - len(types.fresh)
-            frame.new_types.extend([TypeName(serializer=number, name=name) for number, name in types.fresh])
+            frame.new_types.extend(map(_type_name, types.fresh))
             types.fresh.clear()
         frame.parts = parts
         return frame.SerializeToString()
@@ -193,6 +193,11 @@ class FrameEncoder:
                 frame.sender_addresses.append(number_of(sender.address))
                 frame.sender_ids.append(number_of(sender.id))
                 frame.sender_members.append(number_of(sender.member_id))
+
+
+def _type_name(wire: WireType) -> TypeName:
+    serializer_id, name = split_wire_type(wire)
+    return TypeName(serializer=serializer_id, name=name)
 
 
 def _left_ms(deadlines: Sequence[float | None], now: float) -> list[int]:
@@ -319,7 +324,7 @@ class FrameDecoder:
                 self._types.clear()
             if frame.types_start + len(frame.new_types) > 2 * TYPES_MAX:
                 raise MalformedFrameError("too many types")
-            self._types.extend(self._decoder_of((new.serializer, new.name)) for new in frame.new_types)
+            self._types.extend(self._decoder_of(wire_type(new.serializer, new.name)) for new in frame.new_types)
 
     def _decoder_of(self, wire: WireType) -> Decode:
         try:

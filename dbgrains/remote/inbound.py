@@ -21,6 +21,7 @@ from dbgrains.errors import (
     MessageError,
     NotHereError,
     Outcome,
+    OverloadedError,
     SerializationError,
     UnreachableError,
 )
@@ -91,41 +92,80 @@ class Inbound:
     def _deliveries(self, link: Link, received: Received) -> None:
         now = self.now()
         find = self._system.registry.get
-        extras = received.extras
         overload = link.overload()
-        for row, (request_id, target, decode, left_ms, payload) in enumerate(received.deliveries):
+        if self.leaving or overload is not None or received.extras:
+            self._unusual_deliveries(link, received, now, overload)
+            return
+        for request_id, target, decode, left_ms, payload in received.deliveries:
+            # The path of nearly every message: no call here that is not needed.
             try:
                 message = decode(payload)
             except Exception as error:  # noqa: BLE001  whatever a decoder raises is about this message only
                 self._undecodable(link, request_id, target, error)
                 continue
-            headers, sender, is_system = extras.get(row, _NO_EXTRAS) if extras else _NO_EXTRAS
             try:
                 process = find(target)
+                if process is None:
+                    self._nobody_there(link, request_id, target, message, None, None)
+                elif request_id:
+                    deadline = now + left_ms / 1000.0 if left_ms else None
+                    reply = LinkReply(link, request_id, deadline)
+                    process.post_user(message, reply, None, deadline)
+                    if reply.link is not None:
+                        link.expect_answer(reply)
+                else:
+                    process.post_user(message)
+            except Exception as error:  # noqa: BLE001
+                self._delivery_failed(link, request_id, target, error)
+
+    def _unusual_deliveries(self, link: Link, received: Received, now: float, overload: OverloadedError | None) -> None:
+        """The same for a frame with headers, senders or system messages, or at a time when requests are refused."""
+        for row, (request_id, target, decode, left_ms, payload) in enumerate(received.deliveries):
+            try:
+                message = decode(payload)
+            except Exception as error:  # noqa: BLE001
+                self._undecodable(link, request_id, target, error)
+                continue
+            headers, sender, is_system = received.extras.get(row, _NO_EXTRAS)
+            try:
+                process = self._system.registry.get(target)
                 if is_system:
                     self._system_message(process, target, message)
-                    link.reply(request_id, None, None)
-                elif request_id:
-                    deadline = now + left_ms / 1000 if left_ms else None
-                    reply = LinkReply(link, request_id, deadline)
-                    if process is None:
-                        reply.fail(self._not_here(target))
-                    elif self.leaving:
-                        reply.fail(UnreachableError(f"{self.address} is leaving; nothing was started."))
-                    elif overload is not None:
-                        self.statistics.requests_refused += 1
-                        reply.fail(overload)
-                    else:
-                        process.post_user(message, reply, headers, deadline)
-                        if not reply.abandoned:
-                            link.expect_answer(reply)
+                    LinkReply(link, request_id, None).reply(None)
+                elif process is None:
+                    self._nobody_there(link, request_id, target, message, sender, headers)
+                elif not request_id:
+                    process.post_user(message, sender, headers)
+                elif self.leaving:
+                    link.fail(request_id, UnreachableError(f"{self.address} is leaving; nothing was started."))
+                elif overload is not None:
+                    self.statistics.requests_refused += 1
+                    link.fail(request_id, overload)
                 else:
-                    (process or self._dead_letter(target)).post_user(message, sender, headers)
-            except Exception as error:
-                # A process that raises here breaks its contract. The other messages must not suffer from it.
-                log.exception("delivery failed", target=target, peer=link.peer.address)
-                if request_id:
-                    link.fail(request_id, _failed(target, error))
+                    deadline = now + left_ms / 1000.0 if left_ms else None
+                    reply = LinkReply(link, request_id, deadline)
+                    process.post_user(message, reply, headers, deadline)
+                    if reply.link is not None:
+                        link.expect_answer(reply)
+            except Exception as error:  # noqa: BLE001
+                self._delivery_failed(link, request_id, target, error)
+
+    def _nobody_there(
+        self, link: Link, request_id: int, target: str, message: object, sender: PID | None, headers: Headers | None
+    ) -> None:
+        if request_id:
+            link.fail(
+                request_id,
+                NotHereError(f"There is no {target} at {self._system.address} (member {self._system.id})."),
+            )
+        else:
+            self._dead_letter(target).post_user(message, sender, headers)
+
+    def _delivery_failed(self, link: Link, request_id: int, target: str, error: Exception) -> None:
+        """A process that raises when posted to breaks its contract. The other messages must not suffer from it."""
+        log.error("delivery failed", target=target, peer=link.peer.address, exc_info=error)
+        if request_id:
+            link.fail(request_id, _failed(target, error))
 
     def _system_message(self, process: Process | None, target: str, message: object) -> None:
         watches = self._watches
@@ -150,10 +190,11 @@ class Inbound:
         if outbox is None:
             statistics.replies_late += len(received.replies) + len(received.failures)
             return
+        calls = outbox.calls
         headers = received.reply_headers
-        reply_headers: Headers | None = None
         for row, (request_id, decode, payload) in enumerate(received.replies):
-            call = outbox.answered(request_id)
+            delivery = calls.pop(request_id, None)
+            call = None if delivery is None else delivery[8]
             if call is None:
                 statistics.replies_late += 1
                 continue
@@ -166,10 +207,12 @@ class Inbound:
                 call.fail(failure)
                 continue
             if headers:
-                reply_headers = headers.get(row)
-            call.reply(message, reply_headers)
+                call.reply(message, headers.get(row))
+            else:
+                call.reply(message)
         for wire_failure in received.failures:
-            call = outbox.answered(wire_failure.request_id)
+            delivery = calls.pop(wire_failure.request_id, None)
+            call = None if delivery is None else delivery[8]
             if call is None:
                 statistics.replies_late += 1
             else:
@@ -184,9 +227,6 @@ class Inbound:
             log.warning(
                 "message cannot be read, dropped", target=target, peer=link.peer.address, error=str(failure)
             )  # fmt: skip
-
-    def _not_here(self, target: str) -> NotHereError:
-        return NotHereError(f"There is no {target} at {self._system.address} (member {self._system.id}).")
 
 
 def _undecodable(error: Exception, what: str) -> DbgrainsError:

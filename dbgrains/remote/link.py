@@ -33,7 +33,7 @@ from dbgrains.errors import (
 from dbgrains.remote.failure import encode_failure
 from dbgrains.remote.frame import FrameDecoder, FrameEncoder, MalformedFrameError, Reply
 from dbgrains.remote.handshake import Hello
-from dbgrains.remote.outbox import Outbox, check_names, nobody
+from dbgrains.remote.outbox import Outbox, check_names, nobody, take_rows
 from dbgrains.remote.transport import Connection
 from dbgrains.wire.remote_pb2 import Failure
 
@@ -62,25 +62,25 @@ class Link:
         "_closing",
         "_config",
         "_connection",
-        "_encode",
         "_failures",
         "_forget_timer",
         "_goodbye",
         "_inbound",
         "_malformed",
         "_reader",
-        "_replies",
-        "_reply_bytes",
         "_stand_ins",
-        "_waiter",
         "_writer",
         "_writing",
         "closed",
+        "encode",
         "goodbye",
         "on_goodbye",
         "outbox",
         "peer",
+        "replies",
+        "reply_bytes",
         "unanswered",
+        "waiter",
     )
 
     def __init__(
@@ -97,16 +97,16 @@ class Link:
         self._connection = connection
         self._config = config
         self._inbound = inbound
-        self._encode = inbound.serializers.encode
-        self._replies: deque[Reply] = deque()
-        self._reply_bytes = 0
+        self.encode = inbound.serializers.encode
+        self.replies: deque[Reply] = deque()
+        self.reply_bytes = 0
         self._stand_ins: dict[int, str] = {}
         self._failures: list[Failure] = []
         self._cancels: list[int] = []
         self._goodbye: str | None = None
         self._malformed = 0
         self._closing: str | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
         self._writing = False
         self._reader: asyncio.Task[str] | None = None
         self._writer: asyncio.Task[str] | None = None
@@ -160,27 +160,11 @@ class Link:
 
     def wake(self) -> None:
         """There is something to write."""
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None:
-            self._waiter = None
+            self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-
-    def reply(self, request_id: int, message: object, headers: Headers | None) -> None:
-        """Write the answer to a request of the peer."""
-        try:
-            wire, payload = self._encode(message)
-            if headers:
-                check_names("", headers)
-        except MessageError as error:
-            # The handler ran; what cannot travel is its answer.
-            error.outcome = Outcome.RAN
-            self.fail(request_id, error)
-            return
-        self._replies.append((request_id, wire, payload, headers))
-        self._reply_bytes += len(payload)
-        if self._waiter is not None:
-            self.wake()
 
     def fail(self, request_id: int, error: DbgrainsError) -> None:
         """Write the failure of a request of the peer."""
@@ -199,12 +183,12 @@ class Link:
         """Why a new request of the peer must be refused; None when there is room."""
         if (
             len(self.unanswered) < self._config.outbox_count_max
-            and len(self._replies) < self._config.outbox_count_max
-            and self._reply_bytes < self._config.outbox_bytes_max
+            and len(self.replies) < self._config.outbox_count_max
+            and self.reply_bytes < self._config.outbox_bytes_max
         ):
             return None
         return OverloadedError(
-            f"{self._inbound.address} has {len(self.unanswered)} unanswered requests and {self._reply_bytes} bytes of "
+            f"{self._inbound.address} has {len(self.unanswered)} unanswered requests and {self.reply_bytes} bytes of "
             f"answers waiting for {self.peer.address}; nothing was started."
         )
 
@@ -266,7 +250,7 @@ class Link:
                     return f"{self._malformed} malformed frames, the last: {error}"
                 continue
             inbound.handle(self, received)
-            if len(self._replies) + len(self._failures) > self._config.frame_count_max:
+            if len(self.replies) + len(self._failures) > self._config.frame_count_max:
                 await asyncio.sleep(0)  # frames may be there without end: the writer must have its turn
 
     async def _write(self) -> str:
@@ -276,14 +260,15 @@ class Link:
         while True:
             if not self._has_work():
                 self._writing = False
-                self._waiter = loop.create_future()
-                await self._waiter
+                self.waiter = loop.create_future()
+                await self.waiter
+                continue
             self._writing = True
             await send(self._next_frame(encoder))
 
     def _has_work(self) -> bool:
         return bool(
-            self._replies
+            self.replies
             or (self.outbox is not None and len(self.outbox))
             or self._failures
             or self._cancels
@@ -307,18 +292,14 @@ class Link:
         return encoder.encode(deliveries, self._inbound.now(), replies, failures, cancels, goodbye)
 
     def _take_replies(self, count_max: int, bytes_max: int) -> Sequence[Reply]:
-        replies = self._replies
-        if len(replies) <= count_max and self._reply_bytes <= bytes_max:
+        replies = self.replies
+        if len(replies) <= count_max and self.reply_bytes <= bytes_max:
             taken = list(replies)
             replies.clear()
-            self._reply_bytes = 0
+            self.reply_bytes = 0
             return taken
-        taken = []
-        size = 0
-        while replies and len(taken) < count_max and size < bytes_max:
-            taken.append(replies.popleft())
-            size += len(taken[-1][2])
-        self._reply_bytes -= size
+        taken, size = take_rows(replies, count_max, bytes_max, 2)
+        self.reply_bytes -= size
         return taken
 
     def __repr__(self) -> str:
@@ -328,43 +309,57 @@ class Link:
 class LinkReply(ReplyTo):
     """The waiting side of a request that came in over a stream: the answer goes back the way it came."""
 
-    __slots__ = ("_link", "deadline", "request_id")
+    __slots__ = ("deadline", "link", "request_id")
 
     def __init__(self, link: Link, request_id: int, deadline: float | None) -> None:
-        self._link: Link | None = link
+        self.link: Link | None = link
+        """None once answered, or when nobody waits any more."""
         self.request_id = request_id
         self.deadline = deadline
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
-        link = self._link
-        if link is not None:
-            self._link = None
-            if link.unanswered:
-                link.forget(self.request_id)
-            link.reply(self.request_id, message, headers)
+        link = self.link
+        if link is None:
+            return
+        self.link = None
+        request_id = self.request_id
+        if link.unanswered:
+            link.forget(request_id)
+        try:
+            wire, payload = link.encode(message)
+            if headers:
+                check_names("", headers)
+        except MessageError as error:
+            error.outcome = Outcome.RAN  # the handler did; what cannot travel is its answer
+            link.fail(request_id, error)
+            return
+        link.replies.append((request_id, wire, payload, headers))
+        link.reply_bytes += len(payload)
+        if link.waiter is not None:
+            link.wake()
 
     def fail(self, error: DbgrainsError) -> None:
-        link = self._link
+        link = self.link
         if link is not None:
             self.abandon()
             link.fail(self.request_id, error)
 
     def pid(self) -> PID:
         """A PID in this process that passes the first message it gets on as the answer."""
-        return self._link.stand_in(self) if self._link is not None else NOBODY
+        return self.link.stand_in(self) if self.link is not None else NOBODY
 
     @property
     def abandoned(self) -> bool:
-        return self._link is None
+        return self.link is None
 
     def abandon(self) -> None:
         """Nobody waits any more."""
-        link, self._link = self._link, None
+        link, self.link = self.link, None
         if link is not None:
             link.forget(self.request_id)
 
     def __repr__(self) -> str:
-        return f"LinkReply({self.request_id}, {self._link!r})"
+        return f"LinkReply({self.request_id}, {self.link!r})"
 
 
 class _Answering(Process):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, ReplyTo
@@ -44,7 +44,6 @@ class Outbox:
     __slots__ = (
         "_bytes",
         "_bytes_max",
-        "_calls",
         "_count_max",
         "_earliest",
         "_encode",
@@ -57,6 +56,7 @@ class Outbox:
         "_sends",
         "_taken_id",
         "_withdrawn",
+        "calls",
         "peer",
         "wake",
     )
@@ -74,7 +74,7 @@ class Outbox:
         """`new_id` returns growing numbers, never one twice, so that a late cancel hits no other request."""
         self.peer = peer
         self.wake: Callable[[], None] = nobody
-        """Called after something was added; set by the stream that empties this."""
+        """Called when something waits after nothing did; set by the stream that empties this."""
         self._encode = serializers.encode
         self._identity = serializers.identity
         self._count_max = count_max
@@ -82,7 +82,8 @@ class Outbox:
         self._on_near_deadline = on_near_deadline
         self._queue: deque[Delivery] = deque()
         self._bytes = 0
-        self._calls: dict[int, Delivery] = {}
+        self.calls: dict[int, Delivery] = {}
+        """The requests without an answer. Whoever brings one takes it out of here: that makes it the only end."""
         self._last_id = 0
         self._sends = 0
         self._new_id = new_id
@@ -93,11 +94,6 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._queue)
-
-    @property
-    def calls(self) -> int:
-        """Requests without an answer."""
-        return len(self._calls)
 
     def request(
         self, target: str, message: object, call: ReplyTo, deadline: float | None, headers: Headers | None
@@ -110,23 +106,25 @@ class Outbox:
         except MessageError as error:
             call.fail(error)
             return 0
-        size = len(payload)
+        size = self._bytes + len(payload)
         queue = self._queue
-        if len(queue) >= self._count_max or self._bytes + size > self._bytes_max:
+        waiting = len(queue)
+        if waiting >= self._count_max or size > self._bytes_max:
             call.fail(self.full())
             return 0
         request_id = self._new_id()
         delivery = (request_id, target, wire, payload, deadline, headers, None, False, call)
-        self._calls[request_id] = delivery
+        self.calls[request_id] = delivery
         self._last_id = request_id
         queue.append(delivery)
-        self._bytes += size
+        self._bytes = size
         if deadline is not None:
             if deadline < self._earliest:
                 self._earliest = deadline
             if deadline < self._near:
                 self._near = self._on_near_deadline(self, request_id, deadline)
-        self.wake()
+        if not waiting:
+            self.wake()
         return request_id
 
     def send(self, target: str, message: object, sender: PID | None, headers: Headers | None) -> None:
@@ -154,7 +152,7 @@ class Outbox:
             raise self.full()
         request_id = self._new_id()
         delivery = (request_id, target, wire, payload, None, None, None, True, _ACKNOWLEDGED)
-        self._calls[request_id] = delivery
+        self.calls[request_id] = delivery
         self._last_id = request_id
         self._queue.append(delivery)
         self._bytes += len(payload)
@@ -168,14 +166,10 @@ class Outbox:
             queue.clear()
             self._bytes = 0
         else:
-            taken = []
-            size = 0
-            while queue and len(taken) < count_max and size < bytes_max:
-                taken.append(queue.popleft())
-                size += len(taken[-1][3])
+            taken, size = take_rows(queue, count_max, bytes_max, 3)
             self._bytes -= size
         if self._withdrawn:
-            kept = [delivery for delivery in taken if not delivery[0] or delivery[0] in self._calls]
+            kept = [delivery for delivery in taken if not delivery[0] or delivery[0] in self.calls]
             self._withdrawn -= len(taken) - len(kept)
             taken = kept
         for delivery in reversed(taken):
@@ -184,14 +178,9 @@ class Outbox:
                 break
         return taken
 
-    def answered(self, request_id: int) -> ReplyTo | None:
-        """Who waits for this request, once; None for a late, second or invented answer."""
-        delivery = self._calls.pop(request_id, None)
-        return None if delivery is None else delivery[8]
-
     def cancel(self, request_id: int) -> bool:
         """The caller gave up and wants no answer. True when the peer should be told."""
-        if self._calls.pop(request_id, None) is None:
+        if self.calls.pop(request_id, None) is None:
             return False
         if request_id <= self._taken_id:
             return True
@@ -206,14 +195,14 @@ class Outbox:
         """
         if self._earliest <= now:
             self._expire_all(now)
-        left = self._earliest < math.inf and bool(self._calls)
+        left = self._earliest < math.inf and bool(self.calls)
         self._near = near if left else math.inf
         return left
 
     def _expire_all(self, now: float) -> None:
         expired: list[int] = []
         self._earliest = math.inf
-        for request_id, delivery in self._calls.items():
+        for request_id, delivery in self.calls.items():
             deadline = delivery[4]
             if deadline is None:
                 continue
@@ -226,7 +215,7 @@ class Outbox:
 
     def expire(self, request_id: int) -> None:
         """The deadline of this request has passed; harmless when it has ended otherwise."""
-        delivery = self._calls.pop(request_id, None)
+        delivery = self.calls.pop(request_id, None)
         if delivery is None:
             return
         waiting = request_id > self._taken_id
@@ -247,13 +236,13 @@ class Outbox:
 
         System messages that were not acknowledged go back to the front: they must arrive, and in order.
         """
-        taken = [delivery for request_id, delivery in self._calls.items() if request_id <= self._taken_id]
+        taken = [delivery for request_id, delivery in self.calls.items() if request_id <= self._taken_id]
         again = [delivery for delivery in taken if delivery[7]]
         if again:
             again.sort(key=lambda delivery: delivery[0])
             self._queue.extendleft(reversed(again))
             self._bytes += sum(len(delivery[3]) for delivery in again)
-        calls = [(self._calls.pop(delivery[0])[8], delivery[1]) for delivery in taken if not delivery[7]]
+        calls = [(self.calls.pop(delivery[0])[8], delivery[1]) for delivery in taken if not delivery[7]]
         if again:
             self._taken_id = again[0][0] - 1
         for call, target in calls:
@@ -267,10 +256,10 @@ class Outbox:
     def fail_waiting(self, error_of: Callable[[str], DbgrainsError]) -> None:
         """Fail the requests that have not left, each with the error made for its target. Sends stay."""
         waiting = [
-            delivery for known, delivery in self._calls.items() if known > self._taken_id and not delivery[7]
+            delivery for known, delivery in self.calls.items() if known > self._taken_id and not delivery[7]
         ]  # fmt: skip
         for delivery in waiting:
-            del self._calls[delivery[0]]
+            del self.calls[delivery[0]]
         self._withdrawn += len(waiting)
         self._drop_withdrawn()
         for delivery in waiting:
@@ -282,7 +271,7 @@ class Outbox:
         self._drop_withdrawn()
         left = [delivery for delivery in self._queue if not delivery[7]]
         self._queue.clear()
-        self._calls.clear()
+        self.calls.clear()
         self._bytes = 0
         return left
 
@@ -298,10 +287,24 @@ class Outbox:
 
     def _drop_withdrawn(self) -> None:
         if self._withdrawn:
-            kept = [delivery for delivery in self._queue if not delivery[0] or delivery[0] in self._calls]
+            kept = [delivery for delivery in self._queue if not delivery[0] or delivery[0] in self.calls]
             self._queue = deque(kept)
             self._bytes = sum(len(delivery[3]) for delivery in kept)
             self._withdrawn = 0
+
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+
+def take_rows(queue: deque[Row], count_max: int, bytes_max: int, payload_at: int) -> tuple[list[Row], int]:
+    """The first rows of `queue` within both limits, but at least one; and the size of their payloads."""
+    popleft = queue.popleft
+    taken = [popleft() for _ in range(min(count_max, len(queue)))]
+    size = sum([len(row[payload_at]) for row in taken])
+    while size > bytes_max and len(taken) > 1:
+        queue.appendleft(taken.pop())
+        size -= len(queue[0][payload_at])
+    return taken, size
 
 
 def check_names(target: str, headers: Headers | None) -> None:

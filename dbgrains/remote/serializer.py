@@ -36,12 +36,26 @@ MSGPACK: Final = 2
 CUSTOM_MIN: Final = 16
 """Ids below are the package's own."""
 
-WireType: TypeAlias = tuple[int, str]
-"""(serializer id, type name): what the receiving side needs to find the decoder."""
+WireType: TypeAlias = str
+"""`<serializer id>:<type name>`, what the receiving side needs to find the decoder; made by `wire_type`.
+
+One string, because it is a key of hot dicts: a string knows its hash, a tuple computes it each time.
+"""
 
 Encode: TypeAlias = Callable[[Any], bytes]
 Decode: TypeAlias = Callable[[bytes], object]
 T = TypeVar("T")
+
+
+def wire_type(serializer_id: int, type_name: str) -> WireType:
+    """The two as one key."""
+    return f"{serializer_id}:{type_name}"
+
+
+def split_wire_type(wire: WireType) -> tuple[int, str]:
+    """What `wire_type` was given."""
+    serializer_id, _, type_name = wire.partition(":")
+    return int(serializer_id), type_name
 
 
 class Serializer(Protocol):
@@ -70,8 +84,9 @@ class Serializers:
         self._by_wire: dict[WireType, Decode] = {}
         self._custom: list[tuple[int, int, Serializer]] = []
         for name, cls, encode, decode in builtin_codecs(self.identity):
-            self._by_class[cls] = ((MSGPACK, name), encode)
-            self._by_wire[MSGPACK, name] = decode
+            wire = wire_type(MSGPACK, name)
+            self._by_class[cls] = (wire, encode)
+            self._by_wire[wire] = decode
 
     def register(
         self,
@@ -90,12 +105,14 @@ class Serializers:
         """
         name = name or cls.__name__
         serializer_id = JSON if codec == "json" or hasattr(cls, "model_validate_json") else MSGPACK
-        wire = (serializer_id, name)
+        wire = wire_type(serializer_id, name)
         known = self._by_class.get(cls)
         if known is not None and known[0] == wire:
             return cls
         if known is not None:
-            raise ConfigError(f"message type {cls.__qualname__} is already registered as {known[0][1]!r}, not {name!r}")
+            raise ConfigError(
+                f"message type {cls.__qualname__} is already registered as {_type_name(known)!r}, not {name!r}"
+            )
         if wire in self._by_wire:
             raise ConfigError(
                 f"message type name {name!r} is taken by another class; give {cls.__module__}.{cls.__qualname__} "
@@ -152,7 +169,7 @@ class Serializers:
         for _, serializer_id, serializer in self._custom:
             name = serializer.type_name(cls)
             if name is not None:
-                known = (serializer_id, name), serializer.encode
+                known = wire_type(serializer_id, name), serializer.encode
                 break
         else:
             if not issubclass(cls, Message):
@@ -160,12 +177,12 @@ class Serializers:
                     f"Messages of type {_name(cls)} are not registered and cannot be sent to another process. "
                     f"Register it on all members: serializers.register({cls.__name__}), or use a protobuf message."
                 )
-            known = (PROTOBUF, cls.DESCRIPTOR.full_name), cls.SerializeToString
+            known = wire_type(PROTOBUF, cls.DESCRIPTOR.full_name), cls.SerializeToString
         self._by_class[cls] = known
         return known
 
     def _find_decoder(self, wire: WireType) -> Decode:
-        serializer_id, name = wire
+        serializer_id, name = split_wire_type(wire)
         if serializer_id == PROTOBUF and (self._allow_protobuf is None or name in self._allow_protobuf):
             try:
                 descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
@@ -182,8 +199,9 @@ class Serializers:
 
     @staticmethod
     def _unknown(wire: WireType, help_text: str) -> UnknownMessageTypeError:
+        serializer_id, name = split_wire_type(wire)
         return UnknownMessageTypeError(
-            f"The message type {wire[1]!r:.200} (serializer {wire[0]}) is not known to the receiver; {help_text}."
+            f"The message type {name!r:.200} (serializer {serializer_id}) is not known to the receiver; {help_text}."
         )
 
 
@@ -218,6 +236,10 @@ def _msgspec_codec(cls: Any, serializer_id: int) -> tuple[Encode, Decode]:
         return msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(cls).decode
     except (TypeError, NameError) as error:
         raise ConfigError(f"message type {_name(cls)} cannot be sent: {error}") from error
+
+
+def _type_name(known: tuple[WireType, Encode]) -> str:
+    return split_wire_type(known[0])[1]
 
 
 def _encode_model(message: Any) -> bytes:

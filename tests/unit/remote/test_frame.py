@@ -23,11 +23,11 @@ from dbgrains.remote.frame import (
     MalformedFrameError,
     Reply,
 )
-from dbgrains.remote.serializer import Decode, WireType
+from dbgrains.remote.serializer import Decode, WireType, wire_type
 from dbgrains.wire.remote_pb2 import Frame
 
 names = st.text(max_size=20)
-wires = st.tuples(st.integers(0, 20), names)
+wires = st.builds(wire_type, st.integers(0, 20), names)
 headers = st.none() | st.dictionaries(names, names, max_size=3)
 senders = st.none() | st.builds(PID, names, names, names)
 deadlines = st.none() | st.floats(0.001, 1e6)
@@ -51,7 +51,7 @@ def tagging(wire: WireType) -> Decode:
 
 
 def plain(count: int, target: str = "t", payload: bytes = b"x") -> list[Delivery]:
-    return [(n + 1, target, (2, "bytes"), payload, None, None, None, False, None) for n in range(count)]
+    return [(n + 1, target, "2:bytes", payload, None, None, None, False, None) for n in range(count)]
 
 
 @given(st.lists(st.tuples(deliveries(), replies(), st.lists(st.integers(1, 2**64 - 1), max_size=5)), max_size=6))
@@ -187,8 +187,8 @@ def test_a_peer_cannot_fill_the_memory_with_names():
 
 def test_a_deadline_in_the_past_is_still_a_deadline():
     encoder, decoder = FrameEncoder(), FrameDecoder(tagging)
-    late: list[Delivery] = [(1, "t", (2, "b"), b"", 5.0, None, None, False, None)] * 2
-    endless: list[Delivery] = [(1, "t", (2, "b"), b"", 1e12, None, None, False, None)] * 2
+    late: list[Delivery] = [(1, "t", "2:b", b"", 5.0, None, None, False, None)] * 2
+    endless: list[Delivery] = [(1, "t", "2:b", b"", 1e12, None, None, False, None)] * 2
 
     assert [row[3] for row in decoder.decode(encoder.encode(late, 100.0)).deliveries] == [1, 1]
     assert [row[3] for row in decoder.decode(encoder.encode(endless, 0.0)).deliveries] == [2**32 - 1] * 2
@@ -208,7 +208,7 @@ def test_a_type_that_is_registered_later_is_known_then():
     with pytest.raises(UnknownMessageTypeError):
         decode(b"x")
 
-    known[2, "bytes"] = bytes
+    known["2:bytes"] = bytes
 
     assert decode(b"x") == b"x"
 
