@@ -202,8 +202,9 @@ def _type_name(wire: WireType) -> TypeName:
 
 def _left_ms(deadlines: Sequence[float | None], now: float) -> list[int]:
     """Time left in ms, rounded up; 0 means no deadline, so one that has passed is 1."""
-    left = [0 if end is None else int((end - now) * 1000.0) + 1 for end in deadlines]
-    if min(left) < 0 or max(left) > _MS_MAX:
+    base = now * 1000.0 - 1.0
+    left = [0 if end is None else int(end * 1000.0 - base) for end in deadlines]
+    if min(left) < 1 or max(left) > _MS_MAX:
         left = [0 if end is None else min(max(1, ms), _MS_MAX) for ms, end in zip(left, deadlines, strict=True)]
     return left
 
