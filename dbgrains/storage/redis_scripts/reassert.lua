@@ -1,7 +1,8 @@
 -- Say what a member holds. KEYS M L I A1..An   ARGV member nonce request quarantine gap restore "token1 .. tokenn"
 -- Per record: 1 it is ours, 2 it was missing and is restored, 3 another running member has it, 0 it is lost.
 -- `restore` is 1 for a member whose own lease never lapsed; and only after a break of the history, while the
--- shard is closed for it, can a record be missing that nobody else was granted. A gap loses no records. Answers {} when there is no lease or no shard.
+-- shard is closed for it, can a record be missing that nobody else was granted. A gap loses no records.
+-- Answers {} when there is no lease or no shard.
 -- include _shard.lua
 -- include _history.lua
 local member, request, may_restore = ARGV[1], int(ARGV[3]), ARGV[6] == '1'
