@@ -12,7 +12,9 @@ import argparse
 import asyncio
 import sys
 import time
+from collections import Counter
 
+from dbgrains.cluster.cluster import Cluster
 from dbgrains.demo.application import CLUSTER, EXIT_COULD_NOT_RUN, client_cluster, read_counters
 from dbgrains.demo.ledger import Ledger
 from dbgrains.demo.load import Load
@@ -29,7 +31,7 @@ async def drive(redis_url: str, cluster_name: str, counters: int, seconds: float
     with Signals(asked):
         async with client_cluster(redis_url, cluster_name) as cluster:
             ledger = Ledger(await read_counters(cluster, names))
-            meter = _Meter(ledger)
+            meter = _Meter(cluster)
             load = Load(cluster, names, ledger, on_answer=meter.answered)
             meter.load = load
             load.start()
@@ -54,30 +56,33 @@ async def drive(redis_url: str, cluster_name: str, counters: int, seconds: float
 class _Meter:
     """Counts what happened since the last line."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.load: Load | None = None
-        self._ledger = ledger
+        self._cluster = cluster
+        self._errors = Counter[str]()
         self._answers = 0
-        self._members: set[str] = set()
 
     def answered(self, counter: str, member_id: str) -> None:
         self._answers += 1
-        self._members.add(member_id)
 
     async def report(self) -> None:
         last = time.monotonic()
         while True:
             await asyncio.sleep(REPORT_INTERVAL_S)
             assert self.load is not None
-            now, waiting = time.monotonic(), self.load.waiting
-            latencies = self.load.take_latencies()
-            print(
-                f"{self._answers / (now - last):,.0f} calls/s  p50 {1000 * latencies.quantile_s(0.5):.1f} ms  "
-                f"p99 {1000 * latencies.quantile_s(0.99):.1f} ms  members {len(self._members)}  "
-                f"errors {self._ledger.not_done + self._ledger.unknown}" + (f"  waiting {waiting}" if waiting else ""),
-                flush=True,
-            )
-            last, self._answers, self._members = now, 0, set()
+            now, latencies = time.monotonic(), self.load.take_latencies()
+            errors = self.load.progress.errors - self._errors
+            line = [
+                f"{self._answers / (now - last):,.0f} calls/s",
+                f"p50 {1000 * latencies.quantile_s(0.5):.1f} ms",
+                f"p99 {1000 * latencies.quantile_s(0.99):.1f} ms",
+                f"members {len(self._cluster.member_list.members)}",
+                *([f"waiting {self.load.waiting}"] if self.load.waiting else []),
+                *(f"{name} {count}" for name, count in sorted(errors.items())),
+            ]
+            print("  ".join(line), flush=True)
+            last, self._answers = now, 0
+            self._errors = self.load.progress.errors.copy()
 
 
 def main() -> int:

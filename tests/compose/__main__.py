@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def load_flows(*, members: int) -> str:
-    """The next line of the driver with calls answered, all counters served, and this many members."""
+    """The next line of the driver with calls answered, none waiting for a member, and this many members known."""
     seen = len(rate_lines())
 
     def found() -> str | None:
