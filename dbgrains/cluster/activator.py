@@ -31,6 +31,7 @@ from dbgrains.cluster.admission import Admission
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.grain_requests import GrainRequests
 from dbgrains.cluster.hosted_kind import HostedKind, Pending, Phase
+from dbgrains.cluster.idle import sweep_idle
 from dbgrains.cluster.interfaces import Granted
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.replay import IDEMPOTENCY_HEADER, ReplayBook
@@ -82,6 +83,18 @@ class Activator:
         self._releases_at_once = handling_of(lookup.release) is Handling.ASYNC_CANNOT_WAIT
         self._progress: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sweepers: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to look for idle activations, for the kinds that want it."""
+        for hosted in self.kinds.values():
+            idle_timeout_s = hosted.kind.idle_timeout_s
+            if idle_timeout_s is not None:
+                task = asyncio.get_running_loop().create_task(
+                    sweep_idle(self, hosted, idle_timeout_s), name=f"dbgrains idle {hosted.name}"
+                )
+                self._sweepers.add(task)
+                task.add_done_callback(self._ended)
 
     # --- requests -----------------------------------------------------------------------------------------
 
@@ -408,6 +421,8 @@ class Activator:
         """Start nothing any more. What is active goes on."""
         self.closed = reason
         self._admission.close()
+        for sweeper in self._sweepers:
+            sweeper.cancel()
 
     async def progress(self, timeout_s: float) -> None:
         """Wait until an activation has ended or a task of this activator has, but not for ever."""
@@ -421,11 +436,12 @@ class Activator:
 
     async def cancel_tasks(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *self._sweepers]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self._sweepers.clear()
 
     # --- what others may know -----------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ class ClusterCall(Future):
 
     def fail(self, error: DbgrainsError) -> None:
         if not self.abandoned and not self._router.failed(self, error):
-            super().fail(error)
+            super().fail(self._no_answer(error) if isinstance(error, RequestTimeoutError) else error)
 
     def settle(self, error: DbgrainsError) -> None:
         """End with `error`, without asking the router."""
@@ -103,20 +103,28 @@ class ClusterCall(Future):
             super()._expire()
             return
         waits = self._router.gone(self)
-        if waits and self.last_error is not None:
+        if not waits:
+            self.settle(self._no_answer())
+        elif self.last_error is not None:
             self.settle(self.out_of_time(self.last_error))
-        elif waits:
+        else:
             self.settle(
                 RequestTimeoutError(
                     f"{self._name()} found no place within {self.timeout_s:g} s, so it did not start",
                     outcome=Outcome.NOT_STARTED,
                 )
             )
-        else:
-            where = f" from {self.place.member_id}" if self.place is not None else ""
-            self.settle(
-                RequestTimeoutError(f"{self._name()} got no answer{where} within {self.timeout_s:g} s; it may have run")
-            )
+
+    def _no_answer(self, cause: RequestTimeoutError | None = None) -> RequestTimeoutError:
+        """The deadline passed after it was sent; whoever had it may know more."""
+        outcome = Outcome.MAY_HAVE_RUN if cause is None else cause.outcome
+        where = f" from {self.place.member_id}" if self.place is not None else ""
+        known = "it did not start" if outcome is Outcome.NOT_STARTED else "it may have run"
+        error = RequestTimeoutError(
+            f"{self._name()} got no answer{where} within {self.timeout_s:g} s; {known}", outcome=outcome
+        )
+        error.__cause__ = cause
+        return error
 
     def _name(self) -> str:
         return f"request {type(self.message).__name__} to {self.kind}/{self.identity!r:.80}"

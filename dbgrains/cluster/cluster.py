@@ -199,8 +199,9 @@ class Cluster(RequestPath):
                 self._started_extensions.append(extension)
                 await extension.start(self)
         except BaseException as error:
+            if isinstance(error, Exception):
+                self.joined.reach(error)
             await self.shutdown()
-            self.joined.reach(error if isinstance(error, Exception) else None)
             raise
         if self._state is ClusterState.STARTING:
             self._state = ClusterState.RUNNING

@@ -123,13 +123,14 @@ class Node:
             self._undo.append(("requests", self._stop_router))
             self._open_registry()
             self._undo.append(("activations", self._drain))
+            self.activator.start()
             if self._provider is not None:
                 self._undo.append(("provider", self._stop_provider))
                 await self._provider.start(self)
             if not self.is_client:
                 self.members.register(self.member)
         except BaseException:
-            await self.stop(graceful=False)
+            await self.stop(graceful=True)
             raise
         if self._lost:
             await self.stop(graceful=False)

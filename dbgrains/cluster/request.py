@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dbgrains.actor.future import Future
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers
-from dbgrains.actor.sending import call_and_breathe
+from dbgrains.actor.sending import answer_of, call_and_breathe
 from dbgrains.actor.turn import NOT_INLINE
 from dbgrains.cluster.call import ClusterCall
 from dbgrains.cluster.messages import Touch
@@ -83,7 +83,7 @@ class RequestPath:
                 if answer is not NOT_INLINE:
                     if type(answer) is Future:
                         answer.expire_after(self._request_timeout_s if timeout is None else timeout)
-                        return await answer
+                        return await answer_of(answer)
                     return answer
         return await self._call(identity, kind, message, timeout, headers, idempotency_key)
 
