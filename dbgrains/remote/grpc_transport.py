@@ -16,6 +16,7 @@ from typing import Any, Final
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # read once, when grpc is imported; it is chatty otherwise
 
 import grpc
+import grpc.aio as aio
 
 from dbgrains.config import RemoteConfig
 from dbgrains.errors import ConfigError, ConnectionLostError, UnreachableError
@@ -29,7 +30,7 @@ from dbgrains.wire.remote_pb2 import HealthAnswer, HealthQuery
 SERVICE: Final = "dbgrains.remote.Link"
 METHOD: Final = "Open"
 CHANNEL_BYTES_MIN: Final = 16 * 1024 * 1024
-_EOF: Final[Any] = vars(grpc.aio)["EOF"]  # not in the stubs
+_EOF: Final[Any] = vars(aio)["EOF"]  # not in the stubs
 CLOSE_GRACE_S: Final = 0.5
 """How long an orderly close waits for the other end before the stream is broken."""
 
@@ -76,7 +77,7 @@ def _channel_options(config: RemoteConfig) -> list[tuple[str, Any]]:
 
 
 class GrpcTransport:
-    """Connections over grpc.aio. Belongs to one event loop."""
+    """Connections over aio. Belongs to one event loop."""
 
     def __init__(self, config: RemoteConfig, health: Health | None = None) -> None:
         """Raises ConfigError when the certificates cannot be used. `health` is served beside the streams."""
@@ -88,7 +89,7 @@ class GrpcTransport:
     async def serve(self, host: str, port: int, accept: Accept) -> Listener:
         await _check_free(host, port)
         handlers = _Handlers(accept, self._health)
-        server = grpc.aio.server(options=_server_options(self._config))
+        server = aio.server(options=_server_options(self._config))
         server.add_generic_rpc_handlers(handlers.generic())
         address = join(host, port)
         try:
@@ -104,10 +105,10 @@ class GrpcTransport:
     async def connect(self, address: str) -> Connection:
         options = _channel_options(self._config)
         if self._files is None:
-            channel = grpc.aio.insecure_channel(address, options=options)
+            channel = aio.insecure_channel(address, options=options)
         else:
             current = self._files.current()
-            channel = grpc.aio.secure_channel(
+            channel = aio.secure_channel(
                 address,
                 grpc.ssl_channel_credentials(current.ca, current.key, current.certificate),
                 options=options,
@@ -164,21 +165,21 @@ class _ClientConnection:
     async def wait_until_open(self) -> None:
         try:
             await self._call.wait_for_connection()
-        except grpc.aio.AioRpcError as error:
+        except aio.AioRpcError as error:
             raise UnreachableError(f"{self._address} cannot be reached: {_details(error)}") from error
 
     async def send(self, frame: bytes) -> None:
         try:
             await self._call.write(frame)
-        except grpc.aio.AioRpcError as error:
+        except aio.AioRpcError as error:
             raise ConnectionLostError(_details(error)) from error
-        except (asyncio.InvalidStateError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
+        except (asyncio.InvalidStateError, aio.UsageError, aio.InternalError) as error:
             raise ConnectionLostError(f"the stream to {self._address} has ended ({error})") from error
 
     async def receive(self) -> bytes | None:
         try:
             data = await self._call.read()
-        except grpc.aio.AioRpcError as error:
+        except aio.AioRpcError as error:
             if self._closed:
                 return None
             raise ConnectionLostError(_details(error)) from error
@@ -196,7 +197,7 @@ class _ClientConnection:
             async with asyncio.timeout(CLOSE_GRACE_S):
                 await self._call.done_writing()
                 await self._call.code()
-        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.InternalError):
+        except (TimeoutError, aio.AioRpcError, asyncio.InvalidStateError, aio.InternalError):
             pass  # it was broken already, or the other end does not react: broken now
         finally:
             await self.abort()
@@ -212,7 +213,7 @@ class _ClientConnection:
 class _ServerConnection:
     """The accepting end of a stream."""
 
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, context: aio.ServicerContext[Any, Any]) -> None:
         # Asked now, because asking a context whose stream is gone crashes the process.
         names = context.auth_context().get("x509_subject_alternative_name", ())
         self._peer_names = tuple(name.decode("utf-8", "replace") for name in names)
@@ -289,7 +290,7 @@ class _Handlers:
             grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check, "Watch": watch}),
         ]
 
-    async def _open(self, _: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _open(self, _: object, context: aio.ServicerContext[Any, Any]) -> None:
         # gRPC cancels the handler when the peer breaks off. Whoever runs the connection is not cancelled by
         # that, it sees a stream that ended: hence a task of its own. The handler stays until that task is done: the
         # context must not be used after its handler has returned, gRPC frees what is behind it.
@@ -312,15 +313,13 @@ class _Handlers:
     async def _run(self, connection: _ServerConnection) -> None:
         await self._accept(connection)
 
-    async def _check(self, query: HealthQuery, context: grpc.aio.ServicerContext[Any, Any]) -> HealthAnswer:
+    async def _check(self, query: HealthQuery, context: aio.ServicerContext[Any, Any]) -> HealthAnswer:
         status = self._health.status(query.service)
         if status == SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {query.service!r}")
         return HealthAnswer(status=status)
 
-    async def _watch(
-        self, query: HealthQuery, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[HealthAnswer]:
+    async def _watch(self, query: HealthQuery, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[HealthAnswer]:
         status = self._health.status(query.service)
         while True:
             yield HealthAnswer(status=status)
@@ -328,7 +327,7 @@ class _Handlers:
 
 
 class _GrpcListener:
-    def __init__(self, server: grpc.aio.Server, port: int, handlers: _Handlers) -> None:
+    def __init__(self, server: aio.Server, port: int, handlers: _Handlers) -> None:
         self._server = server
         self._port = port
         self._handlers = handlers
@@ -357,7 +356,7 @@ async def _check_free(host: str, port: int) -> None:
         raise ConfigError(f"cannot bind {address}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _details(error: grpc.aio.AioRpcError) -> str:
+def _details(error: aio.AioRpcError) -> str:
     return f"{error.code().name}: {error.details()}"
 
 

@@ -66,6 +66,7 @@ class Serializer(Protocol):
 
     def encode(self, message: Any) -> bytes:
         """The bytes of a message whose type it claimed."""
+        ...
 
     def decode(self, type_name: str, payload: bytes) -> object:
         """The message. Raises UnknownMessageTypeError for a name it does not know."""
@@ -247,5 +248,5 @@ def _encode_model(message: Any) -> bytes:
     return text.encode()
 
 
-def _name(cls: type) -> str:
+def _name(cls: Any) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"

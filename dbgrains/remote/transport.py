@@ -20,10 +20,12 @@ class Connection(Protocol):
     @property
     def peer(self) -> str:
         """Where the other end is, for logs."""
+        ...
 
     @property
     def peer_names(self) -> tuple[str, ...]:
         """The names in the other end's verified certificate; empty without mutual TLS."""
+        ...
 
     async def send(self, frame: bytes) -> None:
         """Hand over one frame; returns when there is room for the next. One caller at a time.
@@ -36,6 +38,7 @@ class Connection(Protocol):
 
         Raises ConnectionLostError when the stream broke.
         """
+        ...
 
     async def close(self, reason: str = "") -> None:
         """End the stream. What was sent before still arrives if the other end reads. Closing twice is once."""
@@ -51,6 +54,7 @@ class Listener(Protocol):
     @property
     def port(self) -> int:
         """The port that was bound."""
+        ...
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Accept no more, give open streams `grace_s` to end, then break them. Waits for their handlers."""
@@ -61,18 +65,21 @@ class Transport(Protocol):
 
     async def serve(self, host: str, port: int, accept: Accept) -> Listener:
         """Bind and accept. Raises ConfigError when the address cannot be bound; the text says which and why."""
+        ...
 
     async def connect(self, address: str) -> Connection:
         """Open a stream to `address` (host:port).
 
         Raises UnreachableError when nobody answers there; nothing was sent then. Bounded by the connect timeout.
         """
+        ...
 
     async def explain(self, address: str) -> str:
         """Why connecting to `address` fails, as precisely as can be found out; empty if nothing is to be added.
 
         Called after repeated failures, for the log and the text of errors. Never raises.
         """
+        ...
 
     async def close(self) -> None:
         """Break what is open. Listeners are stopped by whoever holds them."""

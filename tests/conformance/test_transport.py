@@ -45,6 +45,7 @@ class TestGrpcTransportWithMutualTls(TransportConformance):
 
         async def accept(connection: Connection) -> None:
             names.append(connection.peer_names)
+            await connection.receive()
 
         near = await wire.here.connect(await wire.serve(accept))
         await near.send(b"hello")
