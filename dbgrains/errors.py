@@ -70,7 +70,6 @@ class DbgrainsError(Exception):
     outcome: Outcome = Outcome.NOT_STARTED
     retryable: bool = False
 
-
     def again(self) -> Self:
         """The same error as a new object, for one caller more: an exception grows with every raise."""
         new = type(self).__new__(type(self), *self.args)

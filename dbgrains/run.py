@@ -42,7 +42,10 @@ async def serve(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object
     asked = asyncio.Event()
     with Signals(asked):
         await cluster.start_member()
-        reasons: list[asyncio.Future[Any]] = [asyncio.create_task(asked.wait()), asyncio.create_task(cluster.system.shutdown_event.wait())]
+        reasons: list[asyncio.Future[Any]] = [
+            asyncio.create_task(asked.wait()),
+            asyncio.create_task(cluster.system.shutdown_event.wait()),
+        ]
         if until is not None:
             reasons.append(asyncio.ensure_future(until(cluster)))
         try:

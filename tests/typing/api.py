@@ -1,13 +1,80 @@
 """The public API as a user writes it, for mypy and pyright. It is checked, never run.
 
-`assert_type` pins what an IDE shows; a line that must be refused carries the ignore that proves it is.
+`assert_type` pins what an IDE shows; a line that must be refused carries the ignores that prove it is.
 """
 
 from __future__ import annotations
 
-from typing import assert_type
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, assert_type
 
-from dbgrains.config import ActorSystemConfig, ClusterConfig, LeaseConfig, RemoteConfig
+from dbgrains import (
+    PID,
+    ActorSystem,
+    ActorSystemConfig,
+    Cluster,
+    ClusterConfig,
+    ClusterIdentity,
+    ClusterKind,
+    Context,
+    DbgrainsError,
+    DbIdentityLookup,
+    GrainCell,
+    InMemoryAgent,
+    InMemoryProvider,
+    LeaseConfig,
+    Member,
+    Outcome,
+    Props,
+    RemoteConfig,
+    SingleNodeLookup,
+    Started,
+    TlsConfig,
+    run,
+)
+from dbgrains.providers.redis import RedisProvider
+from dbgrains.storage.redis import RedisIdentityStorage
+from dbgrains.storage.redis_state import RedisGrainState
+from dbgrains.testing.redis_server import EmbeddedRedis
+
+
+@dataclass(frozen=True)
+class Increment:
+    """A message."""
+
+    by: int = 1
+
+
+class Counter:
+    """An actor: any class with `receive`. As a grain it may ask for more of its context."""
+
+    def __init__(self) -> None:
+        self.state: RedisGrainState[int] | None = None
+
+    async def receive(self, context: GrainCell) -> int | None:
+        """One turn."""
+        match context.message:
+            case Started():
+                assert_type(context.cluster_identity, ClusterIdentity)
+                assert_type(context.token, int)
+                self.state = RedisGrainState(context, int, default=0)
+                assert_type(await self.state.load(), int | None)
+            case Increment(by=by):
+                assert self.state is not None
+                await self.state.save((self.state.value or 0) + by)
+                return self.state.value
+        return None
+
+
+class Printer:
+    """An actor whose turns cannot wait."""
+
+    def receive(self, context: Context) -> None:
+        """One turn."""
+        assert_type(context.self, PID)
+        assert_type(context.headers, Mapping[str, str])
+        context.respond(repr(context.message))
 
 
 def settings() -> None:
@@ -15,5 +82,70 @@ def settings() -> None:
     assert_type(ClusterConfig.for_tests(), ClusterConfig)
     assert_type(LeaseConfig.fast().ttl_s, float)
     assert_type(RemoteConfig.bind_to_localhost(4000), RemoteConfig)
+    RemoteConfig(host="0.0.0.0", tls=TlsConfig(certificate_path="a.pem", key_path="a.key", ca_path="ca.pem"))
     ActorSystemConfig(seed=1)
     LeaseConfig(ttl=5.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def a_cluster() -> Cluster:
+    """Everything that a cluster is made of, by keyword."""
+    url = "redis://localhost:6379"
+    return Cluster(
+        name="shop",
+        provider=RedisProvider(url),
+        lookup=DbIdentityLookup(RedisIdentityStorage(url)),
+        kinds=[ClusterKind("counter", Props.from_producer(Counter), idle_timeout_s=60.0, max_active=1000)],
+        messages=[Increment],
+        remote=RemoteConfig.bind_to_localhost(),
+        config=ClusterConfig(),
+    )
+
+
+async def requests(cluster: Cluster) -> None:
+    """A grain is asked; the answer is whatever its handler returned."""
+    async with cluster:
+        assert_type(await cluster.request("1", "counter", Increment(), timeout=1.0), Any)
+        assert_type(await cluster.request_or_none("1", "counter", Increment()), Any | None)
+        assert_type(await cluster.get("1", "counter"), PID)
+        assert_type(cluster.member, Member)
+        assert_type(cluster.system, ActorSystem)
+        await cluster.request("1", "counter")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        await cluster.request(1, "counter", Increment())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def errors(cluster: Cluster) -> bool:
+    """Every error says what is known of the work, and whether to try again."""
+    try:
+        await cluster.request("1", "counter", Increment())
+    except DbgrainsError as error:
+        assert_type(error.outcome, Outcome)
+        assert_type(error.retryable, bool)
+        return error.outcome is Outcome.NOT_STARTED
+    return False
+
+
+async def actors() -> None:
+    """Actors without a cluster."""
+    system = ActorSystem("local")
+    pid = system.root.spawn(Props.from_producer(Printer))
+    assert_type(pid, PID)
+    system.root.send(pid, "hello")
+    answer = await system.root.request_async(pid, "hello", timeout=1.0)
+    assert_type(answer, Any)
+    await system.shutdown()
+
+
+def in_one_process() -> Cluster:
+    """Several members in one process share an agent."""
+    return Cluster(name="test", provider=InMemoryProvider(InMemoryAgent()), lookup=SingleNodeLookup())
+
+
+async def a_server() -> None:
+    """The embedded server is shipped for users' tests."""
+    async with EmbeddedRedis() as server:
+        assert_type(server.url, str)
+
+
+def main() -> int:
+    """A member process."""
+    return run(a_cluster())
