@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from dbgrains.testing.redis_server import EmbeddedRedis
+
+
+@pytest.fixture
+def no_logs() -> Iterator[None]:
+    """What an example prints is what the page says that it prints, and log lines are not."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
