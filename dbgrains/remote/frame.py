@@ -174,7 +174,7 @@ class FrameEncoder:
             one_id=request_id,
             one_target=target_number,
             one_type=type_number,
-            one_deadline_ms=0 if deadline is None else _left_ms((deadline,), now)[0],
+            one_deadline_ms=0 if deadline is None else min(max(1, int((deadline - now) * 1000.0) + 1), _MS_MAX),
             one_payload=payload,
         ).SerializeToString()
 

@@ -221,6 +221,9 @@ class _ServerConnection:
         self._context = context
         self._closed = False
         self._receiver: asyncio.Task[Any] | None = None
+        """The task that waits in `receive` now."""
+        self._cancelled: asyncio.Task[Any] | None = None
+        """The one whose waiting `close` ended."""
 
     @property
     def is_closed(self) -> bool:
@@ -245,13 +248,12 @@ class _ServerConnection:
     async def receive(self) -> bytes | None:
         if self._closed:
             return None
-        task = self._receiver = asyncio.current_task()
-        assert task is not None
-        cancelling = task.cancelling()
+        self._receiver = asyncio.current_task()
         try:
             data = await self._context.read()
         except asyncio.CancelledError:
-            if self.is_closed and task.uncancel() <= cancelling:
+            # Either `close` ended the waiting, or somebody cancelled the task that waits.
+            if self._cancelled is not None and self._cancelled.uncancel() == 0:
                 return None
             raise
         except Exception as error:
@@ -265,8 +267,8 @@ class _ServerConnection:
     async def close(self, reason: str = "") -> None:
         if not self._closed:
             self._closed = True
-            if self._receiver is not None:
-                self._receiver.cancel()
+            if self._receiver is not None and self._receiver.cancel():
+                self._cancelled = self._receiver
 
 
 class _Handlers:

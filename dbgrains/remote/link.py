@@ -31,7 +31,7 @@ from dbgrains.errors import (
     OverloadedError,
 )
 from dbgrains.remote.failure import encode_failure
-from dbgrains.remote.frame import FrameDecoder, FrameEncoder, MalformedFrameError, Reply
+from dbgrains.remote.frame import Delivery, FrameDecoder, FrameEncoder, MalformedFrameError, Reply
 from dbgrains.remote.handshake import Hello
 from dbgrains.remote.outbox import Outbox, check_names, nobody, take_rows
 from dbgrains.remote.transport import Connection
@@ -65,6 +65,7 @@ class Link:
         "_failures",
         "_forget_timer",
         "_goodbye",
+        "_has_rare",
         "_inbound",
         "_malformed",
         "_reader",
@@ -104,6 +105,7 @@ class Link:
         self._failures: list[Failure] = []
         self._cancels: list[int] = []
         self._goodbye: str | None = None
+        self._has_rare = False
         self._malformed = 0
         self._closing: str | None = None
         self.waiter: asyncio.Future[None] | None = None
@@ -149,6 +151,7 @@ class Link:
     def say_goodbye(self, reason: str) -> None:
         """Tell the peer that nothing new should come; what it waits for is still answered."""
         self._goodbye = reason
+        self._has_rare = True
         self.wake()
 
     @property
@@ -169,6 +172,7 @@ class Link:
     def fail(self, request_id: int, error: DbgrainsError) -> None:
         """Write the failure of a request of the peer."""
         self._failures.append(encode_failure(request_id, error))
+        self._has_rare = True
         if len(self._failures) > 2 * self._config.outbox_count_max:
             self.close(f"{len(self._failures)} answers wait: the peer asks and does not read")
         self.wake()
@@ -177,6 +181,7 @@ class Link:
         """Tell the peer that nobody waits for this request any more."""
         if len(self._cancels) < CANCELS_MAX:
             self._cancels.append(request_id)
+            self._has_rare = True
             self.wake()
 
     def overload(self) -> OverloadedError | None:
@@ -267,29 +272,30 @@ class Link:
             await send(self._next_frame(encoder))
 
     def _has_work(self) -> bool:
-        return bool(
-            self.replies
-            or (self.outbox is not None and len(self.outbox))
-            or self._failures
-            or self._cancels
-            or self._goodbye is not None
-        )
+        return bool(self.replies or (self.outbox is not None and self.outbox.queue) or self._has_rare)
 
     def _next_frame(self, encoder: FrameEncoder) -> bytes:
-        statistics = self._inbound.statistics
+        statistics, config, outbox = self._inbound.statistics, self._config, self.outbox
         statistics.frames_sent += 1
+        replies: Sequence[Reply] = ()
+        deliveries: Sequence[Delivery] = ()
+        now = 0.0
+        if self.replies:
+            replies = self._take_replies(config.frame_count_max, config.frame_bytes_max)
+            statistics.messages_sent += len(replies)
+        if outbox is not None and outbox.queue:
+            deliveries = outbox.take(config.frame_count_max, config.frame_bytes_max)
+            statistics.messages_sent += len(deliveries)
+            now = self._inbound.now()
+        if not self._has_rare:
+            return encoder.encode(deliveries, now, replies)
+        failures = self._failures[: config.frame_count_max]
+        del self._failures[: config.frame_count_max]
+        cancels, self._cancels = self._cancels, []
         goodbye, self._goodbye = self._goodbye, None
-        count_max, bytes_max = self._config.frame_count_max, self._config.frame_bytes_max
-        replies = self._take_replies(count_max, bytes_max)
-        failures = self._failures[:count_max]
-        del self._failures[:count_max]
-        cancels = self._cancels
-        if cancels:
-            self._cancels = []
-        outbox = self.outbox
-        deliveries = outbox.take(count_max, bytes_max) if outbox is not None else ()
-        statistics.messages_sent += len(deliveries) + len(replies) + len(failures)
-        return encoder.encode(deliveries, self._inbound.now(), replies, failures, cancels, goodbye)
+        self._has_rare = bool(self._failures)
+        statistics.messages_sent += len(failures)
+        return encoder.encode(deliveries, now, replies, failures, cancels, goodbye)
 
     def _take_replies(self, count_max: int, bytes_max: int) -> Sequence[Reply]:
         replies = self.replies

@@ -52,12 +52,12 @@ class Outbox:
         "_near",
         "_new_id",
         "_on_near_deadline",
-        "_queue",
         "_sends",
         "_taken_id",
         "_withdrawn",
         "calls",
         "peer",
+        "queue",
         "wake",
     )
 
@@ -80,7 +80,8 @@ class Outbox:
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._on_near_deadline = on_near_deadline
-        self._queue: deque[Delivery] = deque()
+        self.queue: deque[Delivery] = deque()
+        """What waits, for looking only; `take` takes it."""
         self._bytes = 0
         self.calls: dict[int, Delivery] = {}
         """The requests without an answer. Whoever brings one takes it out of here: that makes it the only end."""
@@ -93,7 +94,7 @@ class Outbox:
         self._near = math.inf
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.queue)
 
     def request(
         self, target: str, message: object, call: ReplyTo, deadline: float | None, headers: Headers | None
@@ -107,7 +108,7 @@ class Outbox:
             call.fail(error)
             return 0
         size = self._bytes + len(payload)
-        queue = self._queue
+        queue = self.queue
         waiting = len(queue)
         if waiting >= self._count_max or size > self._bytes_max:
             call.fail(self.full())
@@ -135,9 +136,9 @@ class Outbox:
         if sender is not None:
             sender = self._identity.outside(sender)
             check_names(f"{sender.address}{sender.id}{sender.member_id}", None)
-        if len(self._queue) >= self._count_max or self._bytes + len(payload) > self._bytes_max:
+        if len(self.queue) >= self._count_max or self._bytes + len(payload) > self._bytes_max:
             raise self.full()
-        self._queue.append((0, target, wire, payload, None, headers, sender, False, None))
+        self.queue.append((0, target, wire, payload, None, headers, sender, False, None))
         self._bytes += len(payload)
         self._sends += 1
         self.wake()
@@ -148,19 +149,19 @@ class Outbox:
         """
         wire, payload = self._encode(message)
         check_names(target, None)
-        if len(self._queue) >= self._count_max:
+        if len(self.queue) >= self._count_max:
             raise self.full()
         request_id = self._new_id()
         delivery = (request_id, target, wire, payload, None, None, None, True, _ACKNOWLEDGED)
         self.calls[request_id] = delivery
         self._last_id = request_id
-        self._queue.append(delivery)
+        self.queue.append(delivery)
         self._bytes += len(payload)
         self.wake()
 
     def take(self, count_max: int, bytes_max: int) -> list[Delivery]:
         """The next frame's worth. From here on its requests may have run."""
-        queue = self._queue
+        queue = self.queue
         if len(queue) <= count_max and self._bytes <= bytes_max:
             taken = list(queue)
             queue.clear()
@@ -240,7 +241,7 @@ class Outbox:
         again = [delivery for delivery in taken if delivery[7]]
         if again:
             again.sort(key=lambda delivery: delivery[0])
-            self._queue.extendleft(reversed(again))
+            self.queue.extendleft(reversed(again))
             self._bytes += sum(len(delivery[3]) for delivery in again)
         calls = [(self.calls.pop(delivery[0])[8], delivery[1]) for delivery in taken if not delivery[7]]
         if again:
@@ -269,8 +270,8 @@ class Outbox:
     def drain(self) -> list[Delivery]:
         """Take everything out for good: what is returned were sends that will never leave."""
         self._drop_withdrawn()
-        left = [delivery for delivery in self._queue if not delivery[7]]
-        self._queue.clear()
+        left = [delivery for delivery in self.queue if not delivery[7]]
+        self.queue.clear()
         self.calls.clear()
         self._bytes = 0
         return left
@@ -282,13 +283,13 @@ class Outbox:
 
     def full(self) -> OverloadedError:
         return OverloadedError(
-            f"The outbox to {self.peer} is full ({len(self._queue)} messages, {self._bytes} bytes); nothing was sent."
+            f"The outbox to {self.peer} is full ({len(self.queue)} messages, {self._bytes} bytes); nothing was sent."
         )
 
     def _drop_withdrawn(self) -> None:
         if self._withdrawn:
-            kept = [delivery for delivery in self._queue if not delivery[0] or delivery[0] in self.calls]
-            self._queue = deque(kept)
+            kept = [delivery for delivery in self.queue if not delivery[0] or delivery[0] in self.calls]
+            self.queue = deque(kept)
             self._bytes = sum(len(delivery[3]) for delivery in kept)
             self._withdrawn = 0
 
