@@ -145,8 +145,11 @@ class Activator:
 
     def resolve_grain(self, key: str) -> Process | None:
         """The registry's `@grain/<kind>/<identity>`: a started activation or nothing."""
-        name = from_key_form(key)
-        return self.find(name.kind, name.identity)
+        if "%" in key:
+            name = from_key_form(key)
+            return self.find(name.kind, name.identity)
+        kind, _, identity = key.partition("/")
+        return self.find(kind, identity)
 
     def resolve_place(self, key: str) -> Process | None:
         """The registry's `@place/<kind>/<identity>`: always somebody who takes the request."""

@@ -14,6 +14,7 @@ from dbgrains.cluster.messages import Touch
 from dbgrains.errors import DbgrainsError, NoMemberForKindError, Outcome, RequestTimeoutError
 
 if TYPE_CHECKING:
+    from dbgrains.cluster.pid_cache import Place
     from dbgrains.cluster.route import Target
     from dbgrains.cluster.router import Router
 
@@ -30,6 +31,7 @@ class ClusterCall(Future):
         "kind",
         "last_error",
         "message",
+        "now",
         "number",
         "place",
         "repeatable",
@@ -58,18 +60,25 @@ class ClusterCall(Future):
         """The activator looks at it before the grain does, also when the activation is known."""
         self.timeout_s = timeout_s
         self.number = router.next_number()
-        self.place: Target | None = None
+        self.place: Target | Place | None = None
         """The member that has it, or had it last; None for this one, found without a search."""
         self.request_id = 0
         """What the link calls it; 0 while no link has it."""
         self.last_error: DbgrainsError | None = None
         """Why the attempt before did not count."""
         self._router = router
-        self.expire_after(timeout_s)
-        self.due: float = self.deadline or 0.0
+        self.now = router.system.clock.now()
+        """When it was made."""
+        self.due = self.now + timeout_s
+        """When its caller stops waiting. A link ends what it has by then; `watch` is for everything else."""
+
+    def watch(self) -> None:
+        """It is with nobody who knows its deadline: end it when that has passed."""
+        if self.deadline is None:
+            self.expire_after(self.due - self._router.system.clock.now())
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
-        if not self.abandoned:
+        if self._router.routes and not self.abandoned:
             self._router.answered(self)
         super().reply(message, headers)
 

@@ -224,6 +224,7 @@ class Cluster(RequestPath):
         )
         router = self._router = await node.start()
         self._routes = router.routes
+        self._places = node.cache.places
         self._hosted = node.activator.kinds
 
     async def _leave(self, *, graceful: bool) -> None:
@@ -233,6 +234,7 @@ class Cluster(RequestPath):
             await node.stop(graceful=graceful)
         self._hosted = {}
         self._routes = {}
+        self._places = {}
         self._router = None
 
     async def _shutdown(self, *, graceful: bool = True) -> None:

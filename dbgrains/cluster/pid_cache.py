@@ -16,7 +16,7 @@ from dbgrains.sansio.identity import key_form
 
 
 class Place:
-    """One remembered activation."""
+    """One remembered activation. Also what a call that was sent there carries."""
 
     __slots__ = ("address", "identity", "kind", "member_id", "target", "used_at")
 
@@ -48,73 +48,93 @@ class PidCacheStatistics:
 class PidCache:
     """Bounded LRU with a time to live since the last use. `now` is the clock of that time."""
 
-    __slots__ = ("_by_kind", "_by_member", "_count_max", "_now", "_size", "_stats", "_ttl_s")
+    __slots__ = (
+        "_by_member",
+        "_count_max",
+        "_evicted",
+        "_expired",
+        "_forgotten",
+        "_hits",
+        "_misses",
+        "_now",
+        "_size",
+        "_ttl_s",
+        "places",
+    )
 
     def __init__(self, count_max: int, ttl_s: float, now: Callable[[], float]) -> None:
         self._count_max = count_max
         self._ttl_s = ttl_s
         self._now = now
-        # The order of each inner dict is the order of use, so its first entry is its least recently used.
-        self._by_kind: dict[str, OrderedDict[str, Place]] = {}
+        self.places: dict[str, OrderedDict[str, Place]] = {}
+        """By kind and identity, for whoever cannot afford a call: look, then `use`. The order of each inner
+        dict is the order of use, so its first entry is its least recently used."""
         self._by_member: dict[str, dict[int, Place]] = {}
         self._size = 0
-        self._stats = {"hits": 0, "misses": 0, "evicted": 0, "expired": 0, "forgotten": 0}
+        self._hits = self._misses = self._evicted = self._expired = self._forgotten = 0
 
     def get(self, kind: str, identity: str) -> Place | None:
         """Where the identity was last seen, and note that somebody asked."""
-        places = self._by_kind.get(kind)
+        places = self.places.get(kind)
         place = places.get(identity) if places is not None else None
-        if places is None or place is None:
-            self._stats["misses"] += 1
+        if place is None:
+            self._misses += 1
             return None
-        now = self._now()
+        return place if self.use(place, self._now()) else None
+
+    def use(self, place: Place, now: float) -> bool:
+        """Note the use of a place that was found in `places`. False: it is too old, and gone now."""
         if now - place.used_at > self._ttl_s:
-            self._remove(place, "expired")
-            self._stats["misses"] += 1
-            return None
+            self._remove(place)
+            self._expired += 1
+            self._misses += 1
+            return False
         place.used_at = now
-        places.move_to_end(identity)
-        self._stats["hits"] += 1
-        return place
+        self.places[place.kind].move_to_end(place.identity)
+        self._hits += 1
+        return True
 
     def put(self, kind: str, identity: str, address: str, member_id: str) -> Place:
         """Remember that the identity is active on that member."""
-        places = self._by_kind.setdefault(kind, OrderedDict())
+        places = self.places.setdefault(kind, OrderedDict())
         old = places.get(identity)
         if old is not None:
             if old.member_id == member_id and old.address == address:
                 old.used_at = self._now()
                 places.move_to_end(identity)
                 return old
-            self._remove(old, "forgotten")
+            self._remove(old)
+            self._forgotten += 1
         elif self._size >= self._count_max:
             self._evict()
         place = Place(kind, identity, address, member_id, self._now())
-        self._by_kind.setdefault(kind, places)[identity] = place
+        self.places.setdefault(kind, places)[identity] = place
         self._by_member.setdefault(member_id, {})[id(place)] = place
         self._size += 1
         return place
 
     def forget(self, kind: str, identity: str, member_id: str | None = None) -> bool:
         """Drop the place; with `member_id` only if it still names that member. Whether there was one."""
-        places = self._by_kind.get(kind)
+        places = self.places.get(kind)
         place = places.get(identity) if places is not None else None
         if place is None or (member_id is not None and place.member_id != member_id):
             return False
-        self._remove(place, "forgotten")
+        self._remove(place)
+        self._forgotten += 1
         return True
 
     def forget_member(self, member_id: str) -> int:
         """Drop all places on a member; takes time for those only. Returns how many."""
         places = list(self._by_member.get(member_id, {}).values())
         for place in places:
-            self._remove(place, "forgotten")
+            self._remove(place)
+        self._forgotten += len(places)
         return len(places)
 
     def clear(self) -> None:
         """Drop everything."""
-        self._stats["forgotten"] += self._size
-        self._by_kind.clear()
+        self._forgotten += self._size
+        self.places.clear()
         self._by_member.clear()
         self._size = 0
 
@@ -122,29 +142,37 @@ class PidCache:
         """Drop what was not used within the time to live. Returns how many."""
         oldest_allowed = self._now() - self._ttl_s
         count = 0
-        for places in list(self._by_kind.values()):
+        for places in list(self.places.values()):
             while places and (place := next(iter(places.values()))).used_at < oldest_allowed:
-                self._remove(place, "expired")
+                self._remove(place)
                 count += 1
+        self._expired += count
         return count
 
     def statistics(self) -> PidCacheStatistics:
-        return PidCacheStatistics(size=self._size, **self._stats)
+        return PidCacheStatistics(
+            size=self._size,
+            hits=self._hits,
+            misses=self._misses,
+            evicted=self._evicted,
+            expired=self._expired,
+            forgotten=self._forgotten,
+        )
 
     def __len__(self) -> int:
         return self._size
 
     def _evict(self) -> None:
-        heads = [next(iter(places.values())) for places in self._by_kind.values() if places]
-        self._remove(min(heads, key=lambda place: place.used_at), "evicted")
+        heads = [next(iter(places.values())) for places in self.places.values() if places]
+        self._remove(min(heads, key=lambda place: place.used_at))
+        self._evicted += 1
 
-    def _remove(self, place: Place, why: str) -> None:
-        self._stats[why] += 1
+    def _remove(self, place: Place) -> None:
         self._size -= 1
-        places = self._by_kind[place.kind]
+        places = self.places[place.kind]
         del places[place.identity]
         if not places:
-            del self._by_kind[place.kind]
+            del self.places[place.kind]
         on_member = self._by_member[place.member_id]
         del on_member[id(place)]
         if not on_member:

@@ -2,6 +2,7 @@
 
     active on this member and idle      its turn runs right here; nothing else is made
     active on this member, busy         a `ClusterCall` waits in its mailbox
+    last seen on another member         a `ClusterCall` goes into the outbox of that member
     anything else                       a `ClusterCall` goes to the `Router`, which knows the place or finds it
 
 This is the warm path: everything that most calls don't need is behind the first miss.
@@ -27,6 +28,7 @@ from dbgrains.sansio.identity import check_name
 
 if TYPE_CHECKING:
     from dbgrains.cluster.hosted_kind import HostedKind
+    from dbgrains.cluster.pid_cache import Place
     from dbgrains.cluster.router import Router
 
 INLINE_BUDGET: Final = 64
@@ -42,6 +44,8 @@ class RequestPath:
         self._router: Router | None = None
         self._routes: Mapping[tuple[str, str], object] = {}
         """The router's: identities that are being searched for."""
+        self._places: Mapping[str, Mapping[str, Place]] = {}
+        """The PID cache's: activations on other members."""
         self._inline_left = INLINE_BUDGET
 
     async def request(
@@ -65,13 +69,19 @@ class RequestPath:
         if timeout is not None and not (type(timeout) is float and 0.0 < timeout <= REQUEST_TIMEOUT_S_MAX):
             timeout = check_positive("timeout", timeout, maximum=REQUEST_TIMEOUT_S_MAX)
         if idempotency_key is None:
+            place = None
             try:
                 hosted = self._hosted.get(kind)
                 cell = None if hosted is None else hosted.active.get(identity)
+                if cell is None:
+                    places = self._places.get(kind)
+                    place = None if places is None else places.get(identity)
             except TypeError:  # unhashable, so certainly no text: `_call` says so
                 cell = None
             # Earlier calls that wait for this identity to be found must not be overtaken.
-            if cell is not None and not (self._routes and (kind, identity) in self._routes):
+            if self._routes and (kind, identity) in self._routes:
+                cell = place = None
+            if cell is not None:
                 if hosted.bounded:  # type: ignore[union-attr]
                     hosted.touch(identity)  # type: ignore[union-attr]
                 self._inline_left -= 1
@@ -85,6 +95,15 @@ class RequestPath:
                         answer.expire_after(self._request_timeout_s if timeout is None else timeout)
                         return await answer_of(answer)
                     return answer
+            elif place is not None and (router := self._router) is not None:
+                timeout_s = self._request_timeout_s if timeout is None else timeout
+                call = ClusterCall(router, kind, identity, message, timeout_s, headers, repeatable=False)
+                router.send(call, place)
+                try:
+                    return await call
+                except asyncio.CancelledError:
+                    call.withdraw()
+                    raise
         return await self._call(identity, kind, message, timeout, headers, idempotency_key)
 
     async def request_or_none(

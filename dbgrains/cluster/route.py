@@ -57,7 +57,7 @@ class Route:
         "waiting",
     )
 
-    def __init__(self, router: Router, kind: str, identity: str, *, tried: Target | None = None) -> None:
+    def __init__(self, router: Router, kind: str, identity: str) -> None:
         self.kind = kind
         self.identity = identity
         self.target: Target | None = None
@@ -69,7 +69,7 @@ class Route:
         self.error: DbgrainsError | None = None
         """Why the last target was wrong."""
         self._router = router
-        self._tried = tried
+        self._tried = ""
         self._avoid: frozenset[str] = frozenset()
         self._hops = 0
         self._waits = 0
@@ -88,6 +88,8 @@ class Route:
         """Begin with a call: send it if the lookup has named a target, search otherwise."""
         self.error = error
         self.target = target
+        if call.place is not None:
+            self._tried = call.place.member_id
         self.take(call)
         if self.waiting and not self._searching:
             self._search()
@@ -98,7 +100,7 @@ class Route:
         place = call.place
         if place is not None and place.member_id != self._router.me.id:
             self._router.cache.put(self.kind, self.identity, place.address, place.member_id)
-        self.target = place
+        self.target = None if place is None else Target(place.member_id, place.address)
         self.error = None
         if self.waiting:
             self._go_on()
@@ -112,7 +114,7 @@ class Route:
         if error is not None:
             if self.error is None:
                 self.error = error
-            self._tried = call.place
+            self._tried = call.place.member_id if call.place is not None else ""
             self.target = None
             self.take(call)
         if not self.flying:
@@ -209,8 +211,8 @@ class Route:
         match step:
             case ForgetPlace(avoid_place):
                 self._hops += 1
-                if avoid_place and self._tried is not None:
-                    self._avoid |= {self._tried.member_id}
+                if avoid_place and self._tried:
+                    self._avoid |= {self._tried}
             case Wait(until):
                 self._hops = 0
                 self._waits += 1

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dbgrains.cluster.call import ClusterCall
     from dbgrains.cluster.interfaces import IdentityLookup
     from dbgrains.cluster.member_list import MemberList
-    from dbgrains.cluster.pid_cache import PidCache
+    from dbgrains.cluster.pid_cache import PidCache, Place
     from dbgrains.config import ClusterConfig
     from dbgrains.remote.remote import Remote
     from dbgrains.sansio.topology import Member
@@ -86,6 +86,7 @@ class Router:
     def dispatch(self, call: ClusterCall) -> None:
         """Send `call`, now or when its place is found. Its answer comes to the call."""
         kind, identity = call.kind, call.identity
+        call.watch()
         if self.routes and (route := self.routes.get((kind, identity))) is not None:
             if route.target is None and self.waiting_count >= self.config.parked_requests_max:
                 call.settle(self._overloaded(call))
@@ -100,13 +101,24 @@ class Router:
             else:
                 cell.post_user(call.message, call, call.call_headers, call.due)
             return
-        remote = self.remote
-        place = self.cache.get(kind, identity) if remote is not None else None
-        if place is None or remote is None:
+        place = self.cache.get(kind, identity) if self.remote is not None else None
+        if place is None:
             self._place(call)
-            return
-        call.place = Target(place.member_id, place.address)
-        target = f"@place/{key_form(kind, identity)}" if call.enters else place.target
+        else:
+            self._send(call, place)
+
+    def send(self, call: ClusterCall, place: Place) -> None:
+        """Send `call` to a place that the cache holds."""
+        if self.cache.use(place, call.now):
+            self._send(call, place)
+        else:
+            self.dispatch(call)
+
+    def _send(self, call: ClusterCall, place: Place) -> None:
+        remote = self.remote
+        assert remote is not None, "places are on other members"
+        call.place = place
+        target = f"@place/{key_form(call.kind, call.identity)}" if call.enters else place.target
         call.request_id = remote.post_request(
             place.address, place.member_id, target, call.message, call, call.due, call.call_headers
         )
@@ -133,6 +145,7 @@ class Router:
         )
         if again:
             call.last_error = error
+            call.watch()
         if route is not None and flying:
             route.landed(call, error if again else None)
         elif again and route is not None:
@@ -204,7 +217,7 @@ class Router:
         elif self.waiting_count >= self.config.parked_requests_max:
             call.settle(self._overloaded(call))
         else:
-            route = self.routes[call.kind, call.identity] = Route(self, call.kind, call.identity, tried=call.place)
+            route = self.routes[call.kind, call.identity] = Route(self, call.kind, call.identity)
             route.start(call, error=error, target=None if member is None else Target(member.id, member.address))
 
     def _overloaded(self, call: ClusterCall) -> OverloadedError:
