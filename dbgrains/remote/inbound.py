@@ -8,7 +8,6 @@ waits for it, and is a dead letter or a line in the log otherwise: nothing vanis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -50,11 +49,16 @@ class Inbound:
     ) -> None:
         self.serializers = serializers
         self.statistics = statistics
-        self.now = clock_of(system)
+        self.now = system.clock.now
         self.leaving = False
         """Nothing new is taken; what runs is answered."""
         self._system = system
         self._watches = watches
+
+    def start(self) -> None:
+        """Read the clock without the way through the running loop, where that is all it does."""
+        if type(self._system.clock) is SystemClock:
+            self.now = asyncio.get_running_loop().time
 
     @property
     def address(self) -> str:
@@ -229,11 +233,6 @@ class Inbound:
             log.warning(
                 "message cannot be read, dropped", target=target, peer=link.peer.address, error=str(failure)
             )  # fmt: skip
-
-
-def clock_of(system: ActorSystem) -> Callable[[], float]:
-    """`system.clock.now`, without the way through the running loop where that is all it does."""
-    return asyncio.get_running_loop().time if type(system.clock) is SystemClock else system.clock.now
 
 
 def _undecodable(error: Exception, what: str) -> DbgrainsError:

@@ -94,6 +94,7 @@ class Remote:
         if self._started:
             raise AlreadyStartedError("this Remote was started before; one object starts once")
         self._started = True
+        self._inbound.start()
         hello = hello or Hello()
         hello = replace(hello, member_id=hello.member_id or self.system.id)
         if api_implementation.Type() == "python":
