@@ -7,11 +7,14 @@ import asyncio
 import pytest
 
 from dbgrains.actor.pid import PID
+from dbgrains.actor.system import ActorSystem
+from dbgrains.config import RemoteConfig
 from dbgrains.errors import ConfigError, UnreachableError
 from dbgrains.remote import addresses
 from dbgrains.remote.block_list import BLOCKED_MAX, BlockedMember, BlockList
 from dbgrains.remote.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
 from dbgrains.remote.memory_transport import MemoryNetwork
+from dbgrains.remote.remote import Remote
 from dbgrains.remote.transport import Connection
 from tests.peers import Peers
 from tests.waiting import until
@@ -130,3 +133,14 @@ async def test_a_cut_network_lets_nobody_connect():
     await other.close()
     await again.close()
     await listener.stop()
+
+
+def test_a_remote_is_made_before_there_is_a_loop():
+    system = ActorSystem("early")
+    remote = Remote(system, RemoteConfig())
+
+    async def run() -> None:
+        async with system:
+            await remote.start()
+
+    asyncio.run(run())
