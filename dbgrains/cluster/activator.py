@@ -186,9 +186,10 @@ class Activator:
                 book = hosted.books[cell.identity] = ReplayBook(
                     self.config.idempotency_count_max, self.config.idempotency_ttl_s, self.system.clock.now
                 )
-            sender = book.enter(key, sender)
+            sender = book.enter(key, sender, deadline)
             if sender is None:
                 return
+            deadline = None
         cell.post_user(message, sender, headers, deadline)
 
     def _refuse(self, item: Queued, error: DbgrainsError) -> None:

@@ -67,7 +67,7 @@ class ClusterCall(Future):
         self.last_error: DbgrainsError | None = None
         """Why the attempt before did not count."""
         self._router = router
-        self.now = router.system.clock.now()
+        self.now = router.now()
         """When it was made."""
         self.due = self.now + timeout_s
         """When its caller stops waiting. A link ends what it has by then; `watch` is for everything else."""
@@ -75,7 +75,7 @@ class ClusterCall(Future):
     def watch(self) -> None:
         """It is with nobody who knows its deadline: end it when that has passed."""
         if self.deadline is None:
-            self.expire_after(self.due - self._router.system.clock.now())
+            self.expire_after(self.due - self._router.now())
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
         if self._router.routes and not self.abandoned:

@@ -41,17 +41,21 @@ class ReplayBook:
         self._now = now
         self._runs: dict[str, _Run] = {}
 
-    def enter(self, key: str, sender: ReplyTo) -> ReplyTo | None:
-        """Who the turn shall answer, or None when none is needed: `sender` was answered, or waits for the run."""
+    def enter(self, key: str, sender: ReplyTo, deadline: float | None = None) -> ReplyTo | None:
+        """Who the turn shall answer, or None when none is needed: `sender` was answered, or waits for the run.
+
+        The run need not start any more when the deadlines of all who wait for it have passed: it is `abandoned` then,
+        so it is posted without a deadline of its own.
+        """
         self._expire()
         run = self._runs.get(key)
         if run is not None:
-            run.join(sender)
+            run.join(sender, deadline)
             return None
         if len(self._runs) >= self._count_max and not self._make_room():
             sender.fail(OverloadedError(f"{len(self._runs)} requests with an idempotency key are running here already"))
             return None
-        run = self._runs[key] = _Run(self, key, sender)
+        run = self._runs[key] = _Run(self, key, sender, deadline)
         return run
 
     def forget(self, run: _Run) -> None:
@@ -86,18 +90,18 @@ class _Run(ReplyTo):
 
     __slots__ = ("_book", "_error", "_headers", "_reply", "_waiting", "ended_at", "key")
 
-    def __init__(self, book: ReplayBook, key: str, sender: ReplyTo) -> None:
+    def __init__(self, book: ReplayBook, key: str, sender: ReplyTo, deadline: float | None) -> None:
         self.key = key
         self.ended_at: float | None = None
         self._book = book
-        self._waiting = [sender]
+        self._waiting = [(sender, deadline)]
         self._reply: object = None
         self._headers: Headers | None = None
         self._error: DbgrainsError | None = None
 
-    def join(self, sender: ReplyTo) -> None:
+    def join(self, sender: ReplyTo, deadline: float | None) -> None:
         if self.ended_at is None:
-            self._waiting.append(sender)
+            self._waiting.append((sender, deadline))
         elif self._error is not None:
             sender.fail(self._error.again())
         else:
@@ -118,13 +122,16 @@ class _Run(ReplyTo):
                 sender.fail(error.again())
 
     def pid(self) -> PID:
-        return self._waiting[0].pid()
+        return self._waiting[0][0].pid()
 
     @property
     def abandoned(self) -> bool:
-        return self.ended_at is None and all(sender.abandoned for sender in self._waiting)
+        if self.ended_at is not None:
+            return False
+        now = self._book.now()
+        return all(sender.abandoned or (deadline is not None and deadline <= now) for sender, deadline in self._waiting)
 
     def _end(self) -> list[ReplyTo]:
         self.ended_at = self._book.now()
         waiting, self._waiting = self._waiting, []
-        return waiting
+        return [sender for sender, _ in waiting]

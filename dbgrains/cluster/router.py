@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from dbgrains.actor.can_wait import Handling, handling_of
+from dbgrains.actor.clock import SystemClock
 from dbgrains.actor.turn import step_to_end
 from dbgrains.cluster.route import Route, Target
 from dbgrains.errors import (
@@ -72,6 +73,8 @@ class Router:
         self.cache = cache
         self.activator = activator
         self.remote = remote
+        # The loop's own time without the way through the system, where that is all it does.
+        self.now = asyncio.get_running_loop().time if type(system.clock) is SystemClock else system.clock.now
         self.next_number: Callable[[], int] = itertools.count(1).__next__
         """Numbers for calls, in the order in which they are made."""
         self.waiting_count = 0
