@@ -25,16 +25,15 @@ import structlog
 from dbgrains.actor.can_wait import Handling, handling_of
 from dbgrains.actor.gate import Gate
 from dbgrains.actor.messages import PoisonPill
-from dbgrains.actor.process import Headers, Process, ReplyTo, Sender
+from dbgrains.actor.process import Headers, Sender
 from dbgrains.actor.turn import step_to_end
 from dbgrains.cluster.admission import Admission
+from dbgrains.cluster.delivery import Delivery
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.grain_requests import GrainRequests
 from dbgrains.cluster.hosted_kind import HostedKind, Pending, Phase
 from dbgrains.cluster.idle import sweep_idle
 from dbgrains.cluster.interfaces import Granted
-from dbgrains.cluster.messages import Touch
-from dbgrains.cluster.replay import IDEMPOTENCY_HEADER, ReplayBook
 from dbgrains.errors import (
     ActivationFailedError,
     DbgrainsError,
@@ -43,7 +42,7 @@ from dbgrains.errors import (
     OverloadedError,
     RequestCancelledError,
 )
-from dbgrains.sansio.identity import ClusterIdentity, from_key_form
+from dbgrains.sansio.identity import ClusterIdentity
 
 if TYPE_CHECKING:
     from dbgrains.actor.envelope import Queued
@@ -78,6 +77,7 @@ class Activator:
         """Why nothing is started any more."""
         self._lookup = lookup
         self._requests = requests
+        self._delivery = Delivery(system, config)
         self._admission = Admission(lookup, system.clock.now, config.can_spawn_timeout_s)
         self._admits_at_once = handling_of(lookup.admit) is Handling.ASYNC_CANNOT_WAIT
         self._releases_at_once = handling_of(lookup.release) is Handling.ASYNC_CANNOT_WAIT
@@ -121,7 +121,7 @@ class Activator:
         item = (message, sender, headers, deadline)
         hosted = self.kinds.get(kind)
         if hosted is None:
-            self._refuse(
+            self._delivery.refuse(
                 item,
                 NotHereError(f"member {self.system.id} does not host kind {kind!r}; it was asked for {identity!r:.80}"),
             )
@@ -130,30 +130,18 @@ class Activator:
         if cell is not None:
             if hosted.bounded:
                 hosted.touch(identity)
-            self._deliver(hosted, cell, item)
+            self._delivery.deliver(hosted, cell, item)
             return
         pending = hosted.pending.get(identity)
         refusal = self._refusal(hosted, identity, starts=pending is None)
         if refusal is not None:
-            self._refuse(item, refusal)
+            self._delivery.refuse(item, refusal)
         elif pending is not None:
             hosted.park(pending, item)
         else:
             pending = hosted.pending[identity] = Pending(Phase.ADMITTING)
             hosted.park(pending, item)
             self._admit(hosted, identity, pending)
-
-    def resolve_grain(self, key: str) -> Process | None:
-        """The registry's `@grain/<kind>/<identity>`: a started activation or nothing."""
-        if "%" in key:
-            name = from_key_form(key)
-            return self.find(name.kind, name.identity)
-        kind, _, identity = key.partition("/")
-        return self.find(kind, identity)
-
-    def resolve_place(self, key: str) -> Process | None:
-        """The registry's `@place/<kind>/<identity>`: always somebody who takes the request."""
-        return _Entrance(self, from_key_form(key))
 
     def _refusal(self, hosted: HostedKind, identity: str, *, starts: bool) -> DbgrainsError | None:
         """Why a request for an identity without an activation cannot wait here."""
@@ -173,31 +161,6 @@ class Activator:
                 retry_after_s=1.0,
             )
         return hosted.recent_failure(identity, self.system.clock.now()) if hosted.failures else None
-
-    def _deliver(self, hosted: HostedKind, cell: GrainCell, item: Queued) -> None:
-        message, sender, headers, deadline = item
-        if type(message) is Touch:
-            if isinstance(sender, ReplyTo):
-                sender.reply(cell.self)
-            return
-        if headers is not None and isinstance(sender, ReplyTo) and (key := headers.get(IDEMPOTENCY_HEADER)):
-            book = hosted.books.get(cell.identity)
-            if book is None:
-                book = hosted.books[cell.identity] = ReplayBook(
-                    self.config.idempotency_count_max, self.config.idempotency_ttl_s, self.system.clock.now
-                )
-            sender = book.enter(key, sender, deadline)
-            if sender is None:
-                return
-            deadline = None
-        cell.post_user(message, sender, headers, deadline)
-
-    def _refuse(self, item: Queued, error: DbgrainsError) -> None:
-        message, sender, headers, _ = item
-        if isinstance(sender, ReplyTo):
-            sender.fail(error)
-        else:
-            self.system.dead_letters.add(self.system.pid_of("@place"), message, sender, headers)
 
     # --- a start ------------------------------------------------------------------------------------------
 
@@ -240,7 +203,7 @@ class Activator:
         if isinstance(error, ActivationFailedError):
             hosted.failed(identity, error, self.system.clock.now())
         for item in hosted.take_parked(pending):
-            self._refuse(item, error.again())
+            self._delivery.refuse(item, error.again())
 
     def _start(self, hosted: HostedKind, identity: str, pending: Pending, granted: Granted) -> None:
         """Construct the grain and begin its Started turn; what follows is told by the cell."""
@@ -276,7 +239,7 @@ class Activator:
 
     def _let_in(self, hosted: HostedKind, cell: GrainCell, pending: Pending) -> None:
         for item in hosted.take_parked(pending):
-            self._deliver(hosted, cell, item)
+            self._delivery.deliver(hosted, cell, item)
         if hosted.bounded:
             limit = hosted.kind.max_active
             while limit is not None and len(hosted.active) > limit:
@@ -334,7 +297,7 @@ class Activator:
         items = [item for item in items if type(item[0]) is not PoisonPill]
         if pending is None or pending.cell is not cell:
             for item in items:  # somebody held on to a cell that is long gone
-                self._refuse(item, cell.refusal())
+                self._delivery.refuse(item, cell.refusal())
         elif first:
             hosted.park_first(pending, items)
         else:
@@ -403,23 +366,12 @@ class Activator:
             pending.error = self._leaving(hosted, identity)
         if pending.error is not None:
             self._fail(hosted, identity, pending, pending.error)
-        elif not self._still_wanted(hosted, pending):
+        elif not self._delivery.is_wanted(hosted, pending):
             del hosted.pending[identity]
         else:
             again = hosted.pending[identity] = Pending(Phase.ADMITTING)
             hosted.park_first(again, hosted.take_parked(pending))
             self._admit(hosted, identity, again)
-
-    def _still_wanted(self, hosted: HostedKind, pending: Pending) -> bool:
-        """Whether anybody still waits; those who gave up are left out."""
-        if not pending.parked:
-            return False
-        now = self.system.clock.now()
-        for item in hosted.take_parked(pending):
-            _, sender, _, deadline = item
-            if (deadline is None or deadline > now) and not (isinstance(sender, ReplyTo) and sender.abandoned):
-                hosted.park(pending, item)
-        return bool(pending.parked)
 
     def close(self, reason: str) -> None:
         """Start nothing any more. What is active goes on."""
@@ -500,28 +452,6 @@ class Activator:
 
     def __repr__(self) -> str:
         return f"Activator({self.system.id}, activations={self.count}, stopping={self.ending})"
-
-
-class _Entrance(Process):
-    """Takes requests for an identity that may not be active yet."""
-
-    __slots__ = ("_activator", "_name")
-
-    def __init__(self, activator: Activator, name: ClusterIdentity) -> None:
-        self._activator = activator
-        self._name = name
-
-    def post_user(
-        self,
-        message: object,
-        sender: Sender = None,
-        headers: Headers | None = None,
-        deadline: float | None = None,
-    ) -> None:
-        self._activator.place(self._name.kind, self._name.identity, message, sender, headers, deadline)
-
-    def post_system(self, message: object) -> None:
-        """An identity cannot be stopped or watched; an activation can."""
 
 
 def _activation_failed(kind: str, identity: str, reason: BaseException) -> ActivationFailedError:

@@ -23,6 +23,7 @@ import structlog
 
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.drain import drain
+from dbgrains.cluster.entrance import open_entrance
 from dbgrains.cluster.member_list import MemberList, TopologyChanged
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.pid_cache import PidCache
@@ -121,7 +122,7 @@ class Node:
                 remote=self.remote,
             )
             self._undo.append(("requests", self._stop_router))
-            self._open_registry()
+            open_entrance(self.system.registry, self.activator)
             self._undo.append(("activations", self._drain))
             self.activator.start()
             if self._provider is not None:
@@ -156,11 +157,6 @@ class Node:
                 log.warning("stopping took too long", what=what, budget_s=round(left_s, 3), **self._names())
             except Exception:
                 log.exception("stopping failed", what=what, **self._names())
-
-    def _open_registry(self) -> None:
-        registry = self.system.registry
-        registry.add_namespace("@grain", self.activator.resolve_grain)
-        registry.add_namespace("@place", self.activator.resolve_place)
 
     async def _start_remote(self) -> None:
         """Bind, so that the address is known, and know oneself by it."""

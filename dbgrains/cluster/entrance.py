@@ -1,0 +1,55 @@
+"""Where requests from outside reach grains: the names that the registry asks this package about.
+
+`@grain/<kind>/<identity>` is one activation: it takes anything, and is nobody when it is not there. `@place/...`
+is the identity: it takes requests only, always, and an activation begins if it must.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dbgrains.actor.process import Headers, Process, Sender
+from dbgrains.sansio.identity import ClusterIdentity, from_key_form
+
+if TYPE_CHECKING:
+    from dbgrains.actor.registry import Registry
+    from dbgrains.cluster.activator import Activator
+
+
+def open_entrance(registry: Registry, activator: Activator) -> None:
+    """Let `activator` answer for the names of grains from now on."""
+
+    def resolve_grain(key: str) -> Process | None:
+        if "%" in key:
+            name = from_key_form(key)
+            return activator.find(name.kind, name.identity)
+        kind, _, identity = key.partition("/")
+        return activator.find(kind, identity)
+
+    def resolve_place(key: str) -> Process:
+        return _Place(activator, from_key_form(key))
+
+    registry.add_namespace("@grain", resolve_grain)
+    registry.add_namespace("@place", resolve_place)
+
+
+class _Place(Process):
+    """Takes requests for an identity that may not be active yet."""
+
+    __slots__ = ("_activator", "_name")
+
+    def __init__(self, activator: Activator, name: ClusterIdentity) -> None:
+        self._activator = activator
+        self._name = name
+
+    def post_user(
+        self,
+        message: object,
+        sender: Sender = None,
+        headers: Headers | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        self._activator.place(self._name.kind, self._name.identity, message, sender, headers, deadline)
+
+    def post_system(self, message: object) -> None:
+        """An identity cannot be stopped or watched; an activation can."""
