@@ -93,9 +93,7 @@ class BatchingMailbox(MailboxWrapper):
                 self.inner.push_front(item)
                 break
             if isinstance(sender, ReplyTo):
-                if sender.abandoned:
-                    continue
-                if deadline is not None and deadline <= now:
+                if sender.abandoned or (deadline is not None and deadline <= now):
                     sender.fail(_expired(message))
                     continue
                 waiting.append(sender)

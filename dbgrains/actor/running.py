@@ -289,7 +289,7 @@ class RunningCell(Cell):
             return None
 
     def _expired(self, message: object, sender: Sender) -> None:
-        if isinstance(sender, ReplyTo) and not sender.abandoned:
+        if isinstance(sender, ReplyTo):  # also when nobody waits behind it: it may keep a record of what ran
             sender.fail(
                 RequestTimeoutError(
                     f"{type(message).__name__} waited for {self.describe()} until its deadline; nothing was run",

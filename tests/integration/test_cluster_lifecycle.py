@@ -14,6 +14,7 @@ from dbgrains import (
     Outcome,
     OverloadedError,
     Props,
+    RequestTimeoutError,
     StorageUnavailableError,
 )
 from dbgrains.cluster.interfaces import Admission, Granted, Later
@@ -167,6 +168,34 @@ class TestInEveryWorld:
             assert diary.of("1") == ["started", "w", "w done"]
             await caller.request("1", "slow", Wait("w"), idempotency_key="other")
             assert diary.of("1").count("w") == 2
+
+    async def test_a_key_whose_request_never_began_can_be_used_again(self, world, diary):
+        async with caller_in(world, diary) as caller:
+            before = asyncio.create_task(caller.request("1", "slow", Wait("before")))
+            await until(lambda: diary.waiting)
+            cancelled = asyncio.create_task(caller.request("1", "slow", Say("b"), idempotency_key="l"))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            with pytest.raises(RequestTimeoutError):  # by then the cancellation has arrived as well
+                await caller.request("1", "slow", Say("a"), 0.2, idempotency_key="k")
+            diary.door.set()
+            await before
+
+            assert await caller.request("1", "slow", Say("a"), 2.0, idempotency_key="k") == ["a"]
+            assert await caller.request("1", "slow", Say("b"), 2.0, idempotency_key="l") == ["a", "b"]
+
+    async def test_who_joins_a_request_by_its_key_may_wait_longer_than_who_made_it(self, world, diary):
+        async with caller_in(world, diary) as caller:
+            before = asyncio.create_task(caller.request("1", "slow", Wait("before")))
+            await until(lambda: diary.waiting)
+            hasty = asyncio.create_task(caller.request("1", "slow", Say("a"), 0.1, idempotency_key="k"))
+            patient = asyncio.create_task(caller.request("1", "slow", Say("a"), 5.0, idempotency_key="k"))
+            with pytest.raises(RequestTimeoutError):
+                await hasty
+            diary.door.set()
+            await before
+
+            assert await patient == ["a"]
 
 
 async def _when_stopped(probe) -> list[str] | None:

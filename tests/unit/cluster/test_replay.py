@@ -107,6 +107,16 @@ def test_a_run_is_abandoned_only_when_all_who_wait_have_gone(book):
     assert run.abandoned
 
 
+def test_a_run_is_abandoned_when_the_last_deadline_has_passed(book):
+    run = book.enter("k", Caller(), 1.0)
+    book.enter("k", Caller(), 2.0)
+
+    book.time = 1.5
+    assert not run.abandoned
+    book.time = 2.0
+    assert run.abandoned
+
+
 @pytest.mark.parametrize("key", ["", "a\nb", "x" * (KEY_CHARACTERS_MAX + 1)])
 def test_a_key_that_cannot_travel_is_refused(key):
     with pytest.raises(ConfigError, match="idempotency_key"):
