@@ -39,9 +39,10 @@ class Delivery:
                 book = hosted.books[cell.identity] = ReplayBook(
                     self._config.idempotency_count_max, self._config.idempotency_ttl_s, self._system.clock.now
                 )
-            sender = book.enter(key, sender)
+            sender = book.enter(key, sender, deadline)
             if sender is None:
                 return
+            deadline = None  # whoever joins the run may wait longer
         cell.post_user(message, sender, headers, deadline)
 
     def refuse(self, item: Queued, error: DbgrainsError) -> None:
