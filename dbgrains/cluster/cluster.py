@@ -142,6 +142,7 @@ class Cluster(RequestPath):
         self._node: Node | None = None
         self._blocked: frozenset[str] = frozenset()
         self._started_extensions: list[Extension] = []
+        self._starting: asyncio.Task[None] | None = None
         self._rejoining: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.system.on_shutdown(self._system_stops)
@@ -193,16 +194,24 @@ class Cluster(RequestPath):
         if is_client and self._remote is None:
             raise ConfigError(f"cluster {self.name!r}: a client needs a provider that names the members")
         self._state = ClusterState.STARTING
+        # In a task of its own, so that a shutdown from elsewhere can end it before it undoes it.
+        self._starting = asyncio.get_running_loop().create_task(self._come_up(), name="dbgrains cluster start")
         try:
-            await self._join()
-            for extension in self.extensions:
-                self._started_extensions.append(extension)
-                await extension.start(self)
+            await asyncio.shield(self._starting)
         except BaseException as error:
+            stopped_elsewhere = self._stopping is not None
             if isinstance(error, Exception):
                 self.joined.reach(error)
             await self.shutdown()
+            if stopped_elsewhere and self._starting.cancelled() and not _is_cancelled():
+                await self.joined
             raise
+
+    async def _come_up(self) -> None:
+        await self._join()
+        for extension in self.extensions:
+            self._started_extensions.append(extension)
+            await extension.start(self)
         if self._state is ClusterState.STARTING:
             self._state = ClusterState.RUNNING
         self.joined.reach()
@@ -240,9 +249,10 @@ class Cluster(RequestPath):
     async def _shutdown(self, *, graceful: bool = True) -> None:
         self._state = ClusterState.STOPPING
         try:
-            if self._rejoining is not None and self._rejoining is not asyncio.current_task():
-                self._rejoining.cancel()
-                await asyncio.wait((self._rejoining,))
+            for coming in (self._starting, self._rejoining):
+                if coming is not None and not coming.done():
+                    coming.cancel()
+                    await asyncio.wait((coming,))
             for extension in reversed(self._started_extensions):
                 try:
                     await extension.stop()
@@ -368,3 +378,9 @@ class Cluster(RequestPath):
 
     def __repr__(self) -> str:
         return f"Cluster({self.name!r}, {self._state.value}, kinds=[{', '.join(sorted(self.kinds))}])"
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants the current task itself to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
