@@ -52,16 +52,19 @@ clean:  ## remove what was installed and cached
 # Where ensurepip is missing (Debian without python3-venv), the pip that is there fills the virtualenv.
 # Dependency groups need pip 25.1.
 $(BIN)/pip-is-new:
-	$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
 	    $(PYTHON) -m venv --clear --without-pip $(VENV) && \
 	    $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
-	$(PIP) install --quiet --upgrade "pip>=25.1"
-	touch $@
+	@$(PIP) install --quiet --upgrade "pip>=25.1"
+	@touch $@
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/pip-is-new
-	$(PIP) install --quiet --editable ".[cli,embedded,hiredis]"
-	touch $@
+	@echo "installing dbgrains and what the demo needs into $(VENV)"
+	@$(PIP) install --quiet --editable ".[cli,embedded,hiredis]"
+	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/pip-is-new
-	$(PIP) install --quiet --editable . --group dev
-	touch $@ $(VENV)/.runtime
+	@echo "installing dbgrains and what its development needs into $(VENV)"
+	@$(PIP) install --quiet --editable . --group dev
+	@touch $@ $(VENV)/.runtime

@@ -139,7 +139,11 @@ class TlsConfig:
     """Certificates of the member port, as paths to PEM files; they are read again when they change."""
 
     certificate_path: str
+    """What this process shows to its peers, with the certificates between it and `ca_path`, if any."""
+
     key_path: str
+    """The private key of `certificate_path`; readable by this process only."""
+
     ca_path: str
     """Who may have signed a peer's certificate."""
 
@@ -155,6 +159,8 @@ class RemoteConfig:
     """The member port and the links between members."""
 
     host: str = "127.0.0.1"
+    """Address to listen on. Loopback by default: anything else needs `tls`, or `insecure=True`."""
+
     port: int = 0
     """0 takes a free port."""
 
@@ -165,6 +171,8 @@ class RemoteConfig:
     """None: the port that was bound."""
 
     tls: TlsConfig | None = None
+    """None: plain text."""
+
     insecure: bool = False
     """Permit plain text on an address that is not loopback. Logged at start."""
 
@@ -175,17 +183,23 @@ class RemoteConfig:
     """Messages waiting for one peer. Full: the newest is refused with OverloadedError."""
 
     outbox_bytes_max: int = 64 * 1024 * 1024
-    """Bytes waiting for one peer; as above."""
+    """Bytes waiting for one peer; full as above."""
 
     frame_count_max: int = 128
-    frame_bytes_max: int = 128 * 1024
-    """A frame carries at most this much. Enough to share the price of a frame (some 50 µs a side), and so little
+    """Messages in one frame at most. Enough to share the price of a frame (some 50 µs a side), and so little
     that both ends work at the same time: with one large frame the one waits while the other is busy."""
 
+    frame_bytes_max: int = 128 * 1024
+    """Bytes in one frame; a larger message has a frame of its own."""
+
     connect_timeout_s: float = 2.0
+    """One attempt to reach a peer. A host that is down answers nothing at all, and callers wait meanwhile."""
+
     reconnect_min_s: float = 0.1
+    """First pause between attempts to reach a peer; jittered, so that many don't come back at once."""
+
     reconnect_max_s: float = 2.0
-    """Pause between attempts to reach a peer; doubles, jittered."""
+    """Pauses double up to here: how late a peer that is back may be noticed."""
 
     unreachable_after_s: float = 10.0
     """A peer that could not be reached for this long is given up: watchers are told, queued messages fail."""
@@ -194,8 +208,14 @@ class RemoteConfig:
     """A stream that carried nothing for this long is closed; the next message opens it again."""
 
     handshake_timeout_s: float = 5.0
+    """How long the other side may take for its hello. Above the time in which a busy member gets to it."""
+
     keepalive_interval_s: float = 2.0
+    """A silent connection is probed this often: with the timeout, how long a dead host goes unnoticed."""
+
     keepalive_timeout_s: float = 1.0
+    """A probe without an answer for this long ends the connection; what was under way may have run."""
+
     drain_timeout_s: float = 2.0
     """At shutdown, how long to wait for queued messages to leave."""
 
@@ -250,12 +270,16 @@ class ClusterConfig:
     """Requests that wait for one kind's activations to be admitted; more are refused."""
 
     retry_min_s: float = 0.02
+    """First pause between attempts to place a request that certainly did not start; jittered."""
+
     retry_max_s: float = 1.0
-    """Pause between attempts to place a request that certainly did not start; doubles, jittered."""
+    """Pauses double up to here: how late a grain that is free again may be noticed."""
 
     idempotency_count_max: int = 1_024
-    idempotency_ttl_s: float = 60.0
     """Remembered replies per activation, for callers that pass an idempotency key."""
+
+    idempotency_ttl_s: float = 60.0
+    """How long a reply is remembered; above the longest deadline of such callers."""
 
     shutdown_timeout_s: float = 15.0
     """Budget of `Cluster.shutdown`: turns still running after it are cancelled."""
@@ -276,6 +300,7 @@ class ClusterConfig:
     """Free text about this member for strategies of others, such as zone; `weight` is its share of grains."""
 
     lease: LeaseConfig = field(default_factory=LeaseConfig)
+    """Times of the database lookup's leases; equal on all members."""
 
     def __post_init__(self) -> None:
         check_positive("request_timeout_s", self.request_timeout_s, maximum=REQUEST_TIMEOUT_S_MAX)
@@ -317,6 +342,8 @@ class ActorSystemConfig:
     """Seed of the system's only random generator; None draws one (logged at start)."""
 
     dead_letter_log_interval_s: float = 1.0
+    """A storm of dead letters must not become a storm of log lines: this long is one interval."""
+
     dead_letter_log_count_max: int = 3
     """Dead letters logged per interval; the rest are only counted."""
 

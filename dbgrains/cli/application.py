@@ -23,6 +23,7 @@ EXIT_BROKEN = 1
 """The demo ran, and a promise was broken."""
 
 EXIT_INTERRUPTED = 130
+LOG_WIDTH = 120
 
 application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -45,6 +46,8 @@ def demo(
     Exits with 0 only if every acknowledged increment is accounted for.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
     screen: Screen = SilentScreen() if as_json else LiveScreen(console) if console.is_terminal else PlainScreen(console)
     # The story is told by the screen; what the library logs beside it is for when something goes wrong.
     structlog.configure(

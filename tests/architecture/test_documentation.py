@@ -110,6 +110,10 @@ def test_the_configuration_page_is_what_the_settings_say():
     assert configuration_page.PAGE.read_text(encoding="utf-8") == configuration_page.render(), "run: make docs"
 
 
+def test_every_setting_has_a_reason():
+    assert re.findall(r"^\| (`\w+`) \|.*\|  \|$", configuration_page.render(), flags=re.MULTILINE) == []
+
+
 def test_the_log_events_that_operators_are_told_to_watch_exist():
     section = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Logs")[2].partition("## ")[0]
     events = re.findall(r"^\| `([^`]+)`", section, flags=re.MULTILINE)
