@@ -133,8 +133,11 @@ class Lane:
 
     async def _serve(self) -> None:
         client: Redis | None = None
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            while True:
+            # Not for ever: redis-py may turn a cancellation that meets its connecting into another error.
+            while not task.cancelling():
                 commands = self._take()
                 if not commands:
                     waiter = asyncio.get_running_loop().create_future()

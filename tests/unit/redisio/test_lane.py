@@ -245,3 +245,24 @@ async def test_a_full_queue_refuses_the_newest():
         assert {type(result) for result in results} == {StorageUnavailableError}
         with pytest.raises(StorageUnavailableError, match="not running"):
             lane.send(Command((5,)))
+
+
+async def test_stopping_ends_although_the_client_swallows_the_cancellation():
+    entered = asyncio.Event()
+
+    async def swallow() -> None:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise redis_errors.ConnectionError("interrupted") from None
+
+    world = World(lambda words: swallow())
+    async with asyncio.timeout(5.0):
+        async with world.lane() as lane:
+            answer = lane.send(Command(("PING",)))
+            await entered.wait()
+
+    with pytest.raises(redis_errors.ConnectionError):
+        await answer
+    assert world.clients[0].closed
