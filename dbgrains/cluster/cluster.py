@@ -163,20 +163,14 @@ class Cluster(RequestPath):
         Takes at most `shutdown_timeout_s` for the grains. A second call waits for the first; cancelling the
         caller does not stop it half-way.
         """
-        if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self._shutdown(), name="dbgrains cluster shutdown")
-        await asyncio.shield(self._stopping)
+        await asyncio.shield(self._begin_shutdown())
 
     async def abandon(self) -> None:
         """Stop at once, as if the process had died: nobody is told, and nothing is given back by the provider.
 
         For tests of fail-over; the lookup's storage must have been cut off before.
         """
-        if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(
-                self._shutdown(graceful=False), name="dbgrains cluster end"
-            )
-        await asyncio.shield(self._stopping)
+        await asyncio.shield(self._begin_shutdown(graceful=False))
 
     async def __aenter__(self) -> Cluster:
         await self._start(is_client=self._is_client)
@@ -230,6 +224,7 @@ class Cluster(RequestPath):
             blocked=self._blocked,
             requests=self,
             on_lost=self._lost,
+            on_misfit=self._misfit,
         )
         router = self._router = await node.start()
         self._routes = router.routes
@@ -245,6 +240,14 @@ class Cluster(RequestPath):
         self._routes = {}
         self._places = {}
         self._router = None
+
+    def _begin_shutdown(self, *, graceful: bool = True) -> asyncio.Task[None]:
+        """The one task that ends this cluster."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(
+                self._shutdown(graceful=graceful), name="dbgrains cluster shutdown"
+            )
+        return self._stopping
 
     async def _shutdown(self, *, graceful: bool = True) -> None:
         self._state = ClusterState.STOPPING
@@ -282,6 +285,11 @@ class Cluster(RequestPath):
         self._rejoining = asyncio.get_running_loop().create_task(self._rejoin(reason), name="dbgrains rejoin")
         self._rejoining.add_done_callback(self._rejoin_ended)
 
+    def _misfit(self, reason: str) -> None:
+        """From the node: those who were here before do not accept this process. It would only be in their way."""
+        log.error("member stops, it does not fit the others", cluster=self.name, reason=reason)
+        self._begin_shutdown()
+
     async def _rejoin(self, reason: str) -> None:
         for attempt in range(self.config.rejoin_attempts_max if self.config.rejoin else 0):
             await self._leave(graceful=False)
@@ -302,8 +310,8 @@ class Cluster(RequestPath):
     def _rejoin_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("joining again failed", cluster=self.name, exc_info=error)
-        if self._state is ClusterState.REJOINING and self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self._shutdown(), name="dbgrains cluster shutdown")
+        if self._state is ClusterState.REJOINING:
+            self._begin_shutdown()
 
     # --- what it knows ------------------------------------------------------------------------------------
 

@@ -132,11 +132,11 @@ def _alive(reported: Iterable[Member], me: Member | None, blocked: frozenset[str
         if member.id in blocked:
             continue
         rival = by_address.get(member.address)
-        if rival is None or member == me or (rival != me and _born(member) > _born(rival)):
+        if rival is None or member == me or (rival != me and came_before(rival.id, member.id)):
             by_address[member.address] = member
     return list(by_address.values())
 
 
-def _born(member: Member) -> str:
-    """The ULID of an id sorts by time; an id without one (written by hand) sorts by itself."""
-    return member.id.rpartition(".")[2]
+def came_before(one_id: str, other_id: str) -> bool:
+    """Whether an incarnation is older than another one: the ULIDs of ids sort by time."""
+    return one_id.rpartition(".")[2] < other_id.rpartition(".")[2]

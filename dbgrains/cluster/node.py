@@ -24,13 +24,13 @@ import structlog
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.drain import drain
 from dbgrains.cluster.entrance import open_entrance
-from dbgrains.cluster.member_list import MemberList, TopologyChanged
+from dbgrains.cluster.member_list import MemberList, TopologyChanged, came_before
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.pid_cache import PidCache
 from dbgrains.cluster.router import Router
-from dbgrains.errors import ClusterNotRunningError
-from dbgrains.remote.events import EndpointConnected, EndpointTerminated
-from dbgrains.remote.handshake import Hello
+from dbgrains.errors import ClusterNotRunningError, HandshakeError
+from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
+from dbgrains.remote.handshake import Hello, RefusalCode
 from dbgrains.sansio.identity import ClusterIdentity, ulid
 from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
 from dbgrains.sansio.topology import Member, Topology
@@ -49,6 +49,13 @@ if TYPE_CHECKING:
 
 MIN_STEP_S: Final = 0.25
 """What each step of stopping may take when the budget is used up already."""
+
+VERDICT_S: Final = 1.0
+"""How long a start waits for the first of the others to say whether this process fits. Usually one round trip;
+all of it when those who are listed are dead."""
+
+MISFITS: Final = frozenset({RefusalCode.PROTOCOL, RefusalCode.CLUSTER, RefusalCode.SETTINGS, RefusalCode.DUPLICATE})
+"""Refusals that mean: this process as it was built and configured cannot be part of this cluster."""
 
 log = structlog.get_logger()
 
@@ -76,6 +83,7 @@ class Node:
         blocked: frozenset[str],
         requests: RequestPath,
         on_lost: Callable[[str], None],
+        on_misfit: Callable[[str], None],
     ) -> None:
         self.cluster_name = name
         self.system = system
@@ -92,6 +100,9 @@ class Node:
         self._lookup = lookup
         self._provider = provider
         self._on_lost = on_lost
+        self._on_misfit = on_misfit
+        self._joined = False
+        self._verdict: asyncio.Future[None] | None = None
         self._strategies: dict[str, MemberStrategy] = {name: kind.member_strategy for name, kind in kinds.items()}
         self._placements: dict[str, int] = {}
         self._farewells: dict[str, asyncio.TimerHandle] = {}
@@ -130,6 +141,7 @@ class Node:
                 await self._provider.start(self)
             if not self.is_client:
                 self.members.register(self.member)
+            await self._accepted()
         except BaseException:
             await self.stop(graceful=True)
             raise
@@ -169,6 +181,7 @@ class Node:
             self._undo.append(("links", self._stop_listening))
             self._subscriptions += [
                 stream.subscribe(EndpointConnected, self._endpoint_connected),
+                stream.subscribe(EndpointRefused, self._endpoint_refused),
                 stream.subscribe(EndpointTerminated, self._endpoint_terminated),
             ]
             hello = Hello(
@@ -185,6 +198,18 @@ class Node:
         self.member = Member(
             id=self.member.id, address=system.address, kinds=frozenset(self._kinds), labels=dict(self.config.labels)
         )
+
+    async def _accepted(self) -> None:
+        """See that this process fits those who were here before, as far as they answer soon."""
+        others = [m.id for m in self.members.topology.members if m.id != self.member.id]
+        if self.remote is None or not others:
+            return
+        if self._verdict is None:
+            self._verdict = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._verdict,), timeout=VERDICT_S)
+        if self._verdict.done():
+            self._verdict.result()
+        self._joined = True
 
     async def _stop_listening(self) -> None:
         for subscription in self._subscriptions:
@@ -292,6 +317,28 @@ class Node:
 
     def _endpoint_connected(self, event: EndpointConnected) -> None:
         self.members.trust(event.member_id)
+        if not self._joined:
+            self._judged(None)
+
+    def _endpoint_refused(self, event: EndpointRefused) -> None:
+        """Of two that do not fit together the one who came later must go."""
+        if event.code not in MISFITS or not (self.is_client or came_before(event.member_id, self.member.id)):
+            return
+        if not self._joined:
+            self._judged(HandshakeError(f"this process cannot join cluster {self.cluster_name!r}: {event.reason}"))
+        elif not self._leaving and not self._lost:
+            self._on_misfit(event.reason)
+
+    def _judged(self, error: HandshakeError | None) -> None:
+        if self._verdict is None:
+            self._verdict = asyncio.get_running_loop().create_future()
+        if self._verdict.done():
+            return
+        if error is None:
+            self._verdict.set_result(None)
+        else:
+            self._verdict.set_exception(error)
+            self._verdict.exception()
 
     def _endpoint_terminated(self, event: EndpointTerminated) -> None:
         self.cache.forget_member(event.member_id)

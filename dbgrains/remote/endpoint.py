@@ -22,6 +22,7 @@ from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers
 from dbgrains.config import RemoteConfig
 from dbgrains.errors import ConnectionLostError, DbgrainsError, NotHereError, RequestError, UnreachableError
+from dbgrains.remote.events import EndpointRefused
 from dbgrains.remote.handshake import HandshakeRefusedError, Hello, Lane, greet
 from dbgrains.remote.inbound import Inbound
 from dbgrains.remote.link import Link
@@ -188,6 +189,9 @@ class DialingEndpoint(Endpoint):
             except HandshakeRefusedError as error:
                 around.inbound.statistics.handshakes_refused += 1
                 log.warning("peer refused", peer=self.address, member=self.member_id, reason=str(error))
+                around.system.event_stream.publish(
+                    EndpointRefused(self.address, self.member_id, error.code, str(error))
+                )  # fmt: skip
                 return str(error), error.is_final
             except (UnreachableError, ConnectionLostError) as error:
                 self.down = str(error)

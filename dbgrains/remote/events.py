@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dbgrains.remote.handshake import RefusalCode
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointConnected:
@@ -11,6 +13,16 @@ class EndpointConnected:
 
     address: str
     member_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRefused:
+    """A peer does not want to talk to this process, or this process not to it; EndpointTerminated follows."""
+
+    address: str
+    member_id: str
+    code: RefusalCode
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

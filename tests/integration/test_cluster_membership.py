@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -18,9 +19,11 @@ from dbgrains import (
     ClusterState,
     ConfigError,
     DbIdentityLookup,
+    HandshakeError,
     InMemoryAgent,
     InMemoryProvider,
     InvalidIdentityError,
+    LeaseConfig,
     Member,
     Outcome,
     Props,
@@ -275,7 +278,7 @@ class TestMembers:
     async def test_a_member_that_may_not_come_back_stops(self, diary):
         site = MemorySite()
         async with cluster_of(1, kinds=kinds(diary), messages=MESSAGES, site=site) as fixture:
-            proud = await fixture.add_member(config=ClusterConfig(rejoin=False, lease=LEASE))
+            proud = await fixture.add_member(config=replace(ClusterConfig.for_tests(), rejoin=False))
             site.agent.evict("test", proud.member_id)
 
             async with asyncio.timeout(5):
@@ -296,6 +299,24 @@ class TestMembers:
             seen = fixture.members[0].member_list.members
             assert newer in seen
             assert older not in seen
+
+    @pytest.mark.parametrize("as_client", [False, True])
+    async def test_who_does_not_fit_the_others_is_told_so_when_it_starts(self, diary, as_client):
+        site = MemorySite()
+        async with cluster_of(2, kinds=kinds(diary), messages=MESSAGES, site=site) as fixture:
+            parts = site.parts()
+            misfit = Cluster(
+                name="test", provider=parts.provider, lookup=parts.lookup, transport=parts.transport,
+                config=ClusterConfig(lease=LeaseConfig(ttl_s=9.0, quarantine_s=9.0)),
+            )  # fmt: skip
+
+            with pytest.raises(HandshakeError, match=r"cannot join cluster 'test': settings: .*ttl=1 .*ttl=9 ") as info:
+                await (misfit.start_client() if as_client else misfit.start_member())
+
+            assert not info.value.retryable
+            assert misfit.state is ClusterState.STOPPED
+            await fixture.agreed()
+            assert await fixture.members[0].request("1", "slow", Say("a")) == ["a"]
 
 
 class TestLeaving:
