@@ -31,7 +31,7 @@ from dbgrains.cluster.admission import Admission
 from dbgrains.cluster.delivery import Delivery
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.grain_requests import GrainRequests
-from dbgrains.cluster.hosted_kind import HostedKind, Pending, Phase
+from dbgrains.cluster.hosted_kind import HostedKind, Pending, Phase, cells_of
 from dbgrains.cluster.idle import sweep_idle
 from dbgrains.cluster.interfaces import Granted
 from dbgrains.errors import (
@@ -399,31 +399,9 @@ class Activator:
             await asyncio.wait(tasks)
         self._sweepers.clear()
 
-    # --- what others may know -----------------------------------------------------------------------------
-
     def cells(self) -> list[GrainCell]:
         """Everything that holds a grant: started, starting and stopping ones."""
-        found: list[GrainCell] = []
-        for hosted in self.kinds.values():
-            found += hosted.active.values()
-            found += (pending.cell for pending in hosted.pending.values() if pending.cell is not None)
-        return found
-
-    def any_cell(self, name: ClusterIdentity) -> GrainCell | None:
-        """The activation of an identity, whether it is starting, started or stopping."""
-        hosted = self.kinds.get(name.kind)
-        if hosted is None:
-            return None
-        cell = hosted.active.get(name.identity)
-        if cell is None and (pending := hosted.pending.get(name.identity)) is not None:
-            cell = pending.cell
-        return cell
-
-    def is_activating(self, name: ClusterIdentity) -> bool:
-        """Whether the lookup is being asked for it, or its Started turn runs."""
-        hosted = self.kinds.get(name.kind)
-        pending = hosted.pending.get(name.identity) if hosted is not None else None
-        return pending is not None and pending.phase is not Phase.ENDING
+        return cells_of(self.kinds.values())
 
     def requests_of(self, cell: GrainCell) -> GrainRequests:
         """The cluster, as `cell` may use it."""

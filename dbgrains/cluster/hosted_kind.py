@@ -17,6 +17,7 @@ from dbgrains.errors import DbgrainsError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
 
     from dbgrains.actor.envelope import Queued
     from dbgrains.cluster.grain_cell import GrainCell
@@ -137,5 +138,26 @@ class HostedKind:
         failure = self.failures.get(identity)
         return failure.error.again() if failure is not None and now < failure.until else None
 
+    def cell(self, identity: str) -> GrainCell | None:
+        """The activation of an identity, whether it is starting, started or stopping."""
+        cell = self.active.get(identity)
+        if cell is None and (pending := self.pending.get(identity)) is not None:
+            cell = pending.cell
+        return cell
+
+    def is_activating(self, identity: str) -> bool:
+        """Whether the lookup is being asked for it, or its Started turn runs."""
+        pending = self.pending.get(identity)
+        return pending is not None and pending.phase is not Phase.ENDING
+
     def __repr__(self) -> str:
         return f"HostedKind({self.name!r}, active={len(self.active)}, pending={len(self.pending)})"
+
+
+def cells_of(kinds: Iterable[HostedKind]) -> list[GrainCell]:
+    """Everything that holds a grant: started, starting and stopping ones."""
+    found: list[GrainCell] = []
+    for hosted in kinds:
+        found += hosted.active.values()
+        found += (pending.cell for pending in hosted.pending.values() if pending.cell is not None)
+    return found

@@ -270,10 +270,12 @@ class Node:
         return iter(self.activator.cells())
 
     def find_activation(self, identity: ClusterIdentity) -> Activation | None:
-        return self.activator.any_cell(identity)
+        hosted = self.activator.kinds.get(identity.kind)
+        return None if hosted is None else hosted.cell(identity.identity)
 
     def is_activating(self, identity: ClusterIdentity) -> bool:
-        return self.activator.is_activating(identity)
+        hosted = self.activator.kinds.get(identity.kind)
+        return hosted is not None and hosted.is_activating(identity.identity)
 
     def drop(self, activation: Activation, reason: str) -> None:
         self.activator.drop(activation, reason)

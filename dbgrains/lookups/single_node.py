@@ -36,7 +36,12 @@ class SingleNodeLookup:
         return services.choose_member(identity.kind, identity.identity, avoid)
 
     async def admit(self, identity: ClusterIdentity) -> Admission:
-        self._running()
+        services = self._running()
+        if len(services.topology) > 1:
+            raise ConfigError(
+                f"cluster {services.cluster_name!r} has {len(services.topology)} members, and SingleNodeLookup on each "
+                f"of them would activate {identity!s:.80} for itself; use DbIdentityLookup"
+            )
         return Granted(token=next(self._tokens), gate=None)
 
     async def release(self, identity: ClusterIdentity, token: int) -> None:

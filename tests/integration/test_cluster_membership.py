@@ -218,6 +218,17 @@ class TestBadInput:
             await cluster.start_client()
         await cluster.shutdown()
 
+    async def test_the_lookup_for_one_process_refuses_to_serve_two(self, diary):
+        agent = InMemoryAgent()
+        network = MemorySite().network
+
+        def member() -> Cluster:
+            return alone(diary, provider=InMemoryProvider(agent), transport=network.transport())
+
+        async with member() as first, member():
+            with pytest.raises(ConfigError, match="has 2 members, and SingleNodeLookup"):
+                await first.request("1", "slow", Say("a"))
+
     async def test_a_port_in_use_is_named_and_nothing_is_left(self, diary):
         def member(port: int) -> Cluster:
             return alone(diary, provider=InMemoryProvider(InMemoryAgent()), remote=RemoteConfig(port=port))
