@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Final
 
@@ -109,18 +109,20 @@ async def _measure(
     async def calls(cluster: Cluster, operations: int) -> Sample:
         identities, message = fresh(operations), Increment()
 
-        async def call(number: int) -> object:
-            return await cluster.request(identities[number], QUICK, message, TIMEOUT_S)
+        async def caller(numbers: Iterator[int]) -> None:
+            for number in numbers:
+                await cluster.request(identities[number], QUICK, message, TIMEOUT_S)
 
-        return await measured(callers(CALLERS, operations, call), operations)
+        return await measured(callers(CALLERS, operations, caller), operations)
 
     async def claims(operations: int) -> Sample:
         identities = [ClusterIdentity("unhosted", name) for name in fresh(operations)]
 
-        async def admit(number: int) -> object:
-            return await claimer.lookup.admit(identities[number])
+        async def caller(numbers: Iterator[int]) -> None:
+            for number in numbers:
+                await claimer.lookup.admit(identities[number])
 
-        return await measured(callers(CALLERS, operations, admit), operations)
+        return await measured(callers(CALLERS, operations, caller), operations)
 
     async def objects(operations: int) -> Sample:
         identities = fresh(operations)

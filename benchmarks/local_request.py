@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
+from benchmarks import peers
 from benchmarks.counter import QUICK, SUSPENDING, WAITING, Increment, kinds
 from benchmarks.floors import BareActors, await_in_a_loop, nothing
-from benchmarks.peers import installed_peers
 from benchmarks.questions import Effort
 from benchmarks.report import Row, Target
 from benchmarks.runner import Case, Result, Sample, callers, interleave, measured
@@ -30,8 +32,8 @@ async def rows(effort: Effort) -> list[Row]:
     bare, pool, pool_many, pool_contended = (
         results[name] for name in ("floor: await", "floor: pool", "floor: pool, many", "floor: pool, contended")
     )
-    peers = {name: result for name, result in results.items() if name.startswith("peer: ")}
-    fastest = max(peers, key=lambda name: peers[name].rate, default="")
+    others = {name: result for name, result in results.items() if name.startswith("peer: ")}
+    fastest = max(others, key=lambda name: others[name].rate, default="")
     against_peer = quick.ratio_to(results[fastest]) if fastest else None
     return [
         Row.of(
@@ -44,7 +46,7 @@ async def rows(effort: Effort) -> list[Row]:
             ),
             floor=bare.rate,
             ratio=quick.ratio_to(bare),
-            note=_peer_note(fastest, peers, against_peer) or "floor: a bare await",
+            note=_peer_note(fastest, others, against_peer) or "floor: a bare await",
         ),
         Row.of(
             "local, 1 caller, method that may wait",
@@ -91,13 +93,25 @@ async def measure(effort: Effort) -> dict[str, Result]:
         return await measured(call(), operations)
 
     async def together(kind: str, count: int, grains: int, operations: int) -> Sample:
-        async def call(number: int) -> object:
-            return await cluster.request(identities[number % grains], kind, message, TIMEOUT_S)
+        async def caller(numbers: Iterator[int]) -> None:
+            for number in numbers:
+                await cluster.request(identities[number % grains], kind, message, TIMEOUT_S)
 
-        return await measured(callers(count, operations, call), operations)
+        return await measured(callers(count, operations, caller), operations)
 
     async def pool(count: int, grains: int, operations: int) -> Sample:
-        return await measured(callers(count, operations, lambda n: actors.call(n % grains, message)), operations)
+        async def caller(numbers: Iterator[int]) -> None:
+            for number in numbers:
+                await actors.call(number % grains, message)
+
+        return await measured(callers(count, operations, caller), operations)
+
+    async def peer(increment: peers.Increment, operations: int) -> Sample:
+        async def caller(numbers: Iterator[int]) -> None:
+            for _ in numbers:
+                await increment(0)
+
+        return await measured(callers(1, operations, caller), operations)
 
     few, some, lots = effort.operations(20_000), effort.operations(60_000), effort.operations(400_000)
     async with AsyncExitStack() as stack:
@@ -115,16 +129,14 @@ async def measure(effort: Effort) -> dict[str, Result]:
             Case("many callers, waiting", lambda: together(WAITING, CALLERS, GRAINS, some)),
             Case("one contended actor", lambda: together(QUICK, CONTENDERS, 1, some)),
         ]
-        for peer in installed_peers() if effort.peers else ():
-            increment = await stack.enter_async_context(peer.counters(GRAINS))
-            cases.append(
-                Case(f"peer: {peer.name}", lambda inc=increment: measured(callers(1, few, lambda _: inc(0)), few))  # type: ignore[misc]
-            )
+        for other in peers.installed_peers() if effort.peers else ():
+            increment = await stack.enter_async_context(other.counters(GRAINS))
+            cases.append(Case(f"peer: {other.name}", partial(peer, increment, few)))
         return await interleave(cases, rounds=effort.rounds)
 
 
-def _peer_note(fastest: str, peers: dict[str, Result], ratio: float | None) -> str:
+def _peer_note(fastest: str, others: dict[str, Result], ratio: float | None) -> str:
     if ratio is None:
         return ""
-    others = ", ".join(f"{name.removeprefix('peer: ')} {result.rate / 1000:.0f} k/s" for name, result in peers.items())
-    return f"{ratio:.1f} × {fastest.removeprefix('peer: ')} ({others})"
+    rates = ", ".join(f"{name.removeprefix('peer: ')} {result.rate / 1000:.0f} k/s" for name, result in others.items())
+    return f"{ratio:.1f} × {fastest.removeprefix('peer: ')} ({rates})"

@@ -6,6 +6,7 @@ One client, one member, loopback. The floor is one bare gRPC stream between two 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from time import perf_counter
 from typing import Final
@@ -83,13 +84,18 @@ async def measure(effort: Effort) -> dict[str, Result]:
         async def ours(count: int, grains: int, payload: bytes, operations: int) -> Sample:
             message = Increment(payload)
 
-            async def call(number: int) -> object:
-                return await client.request(identities[number % grains], QUICK, message, TIMEOUT_S)
+            async def caller(numbers: Iterator[int]) -> None:
+                for number in numbers:
+                    await client.request(identities[number % grains], QUICK, message, TIMEOUT_S)
 
-            return await measured(callers(count, operations, call), operations, peer_cpu_s=peer_cpu_s)
+            return await measured(callers(count, operations, caller), operations, peer_cpu_s=peer_cpu_s)
 
         async def bare(count: int, payload: bytes, operations: int) -> Sample:
-            return await measured(callers(count, operations, lambda _: link.request(payload)), operations)
+            async def caller(numbers: Iterator[int]) -> None:
+                for _ in numbers:
+                    await link.request(payload)
+
+            return await measured(callers(count, operations, caller), operations)
 
         async def alone(*, floor: bool, operations: int) -> Sample:
             message, latencies = Increment(SMALL), list[float]()

@@ -11,8 +11,9 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,12 @@ async def interleave(cases: Sequence[Case], *, rounds: int) -> dict[str, Result]
     return {name: Result(name, taken) for name, taken in samples.items()}
 
 
-async def callers(count: int, operations: int, call: Callable[[int], Awaitable[object]]) -> None:
-    """`count` tasks that share `operations` calls of `call(number)` among them."""
+async def callers(count: int, operations: int, caller: Callable[[Iterator[int]], Coroutine[Any, Any, None]]) -> None:
+    """`count` tasks that share the numbers 0 to `operations` - 1 among them.
+
+    `caller` loops over its numbers itself: a coroutine around each call would be measured as well.
+    """
     numbers = iter(range(operations))
-
-    async def caller() -> None:
-        for number in numbers:
-            await call(number)
-
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
-            group.create_task(caller())
+            group.create_task(caller(numbers))

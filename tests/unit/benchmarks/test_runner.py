@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
 from benchmarks.runner import Case, Result, Sample, callers, interleave, measured
 
 
@@ -29,10 +32,12 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
 async def test_callers_share_the_operations_and_each_is_done_once():
     done: list[int] = []
 
-    async def call(number: int) -> None:
-        done.append(number)
+    async def caller(numbers: Iterator[int]) -> None:
+        for number in numbers:
+            done.append(number)
+            await asyncio.sleep(0)
 
-    sample = await measured(callers(7, 100, call), 100)
+    sample = await measured(callers(7, 100, caller), 100)
 
     assert sorted(done) == list(range(100))
     assert sample.rate > 0
