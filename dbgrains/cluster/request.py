@@ -143,7 +143,8 @@ class RequestPath:
         headers: Headers | None,
         idempotency_key: str | None,
     ) -> Any:
-        check_name("kind", kind)
+        if type(kind) is not str or kind not in self._hosted:  # those that are hosted here were checked
+            check_name("kind", kind)
         check_name("identity", identity)
         router = self._router
         if router is None:

@@ -88,8 +88,12 @@ class Router:
 
     def dispatch(self, call: ClusterCall) -> None:
         """Send `call`, now or when its place is found. Its answer comes to the call."""
+        self._dispatch(call)
+        if not call.abandoned:
+            call.watch()
+
+    def _dispatch(self, call: ClusterCall) -> None:
         kind, identity = call.kind, call.identity
-        call.watch()
         if self.routes and (route := self.routes.get((kind, identity))) is not None:
             if route.target is None and self.waiting_count >= self.config.parked_requests_max:
                 call.settle(self._overloaded(call))
