@@ -32,6 +32,7 @@ from dbgrains.sansio.request_retry import pause_s
 if TYPE_CHECKING:
     from dbgrains.cluster.interfaces import ClusterProvider, IdentityLookup
     from dbgrains.cluster.pid_cache import PidCacheStatistics
+    from dbgrains.cluster.router import Router
     from dbgrains.remote.transport import Transport
     from dbgrains.sansio.identity import ClusterIdentity
     from dbgrains.sansio.topology import Member
@@ -312,6 +313,15 @@ class Cluster(RequestPath):
             log.error("joining again failed", cluster=self.name, exc_info=error)
         if self._state is ClusterState.REJOINING:
             self._begin_shutdown()
+
+    async def _opened(self, what: str, timeout_s: float) -> tuple[Router, float]:
+        if self._state is ClusterState.REJOINING and self._rejoining is not None:
+            began = self.system.clock.now()
+            await asyncio.wait((self._rejoining,), timeout=timeout_s)
+            left_s = timeout_s - (self.system.clock.now() - began)
+            if self._router is not None and left_s > 0:
+                return self._router, left_s
+        raise self._not_running(what)
 
     # --- what it knows ------------------------------------------------------------------------------------
 

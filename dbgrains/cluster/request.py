@@ -23,7 +23,7 @@ from dbgrains.cluster.call import ClusterCall
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.replay import IDEMPOTENCY_HEADER, check_key
 from dbgrains.config import REQUEST_TIMEOUT_S_MAX, check_positive
-from dbgrains.errors import ClusterNotRunningError, RequestTimeoutError
+from dbgrains.errors import RequestTimeoutError
 from dbgrains.sansio.identity import check_name
 
 if TYPE_CHECKING:
@@ -146,17 +146,18 @@ class RequestPath:
         if type(kind) is not str or kind not in self._hosted:  # those that are hosted here were checked
             check_name("kind", kind)
         check_name("identity", identity)
-        router = self._router
-        if router is None:
-            raise self._not_running(f"request to {kind}/{identity!r:.80}")
         if idempotency_key is not None:
             headers = {**(headers or {}), IDEMPOTENCY_HEADER: check_key(idempotency_key)}
+        timeout_s = self._request_timeout_s if timeout is None else timeout
+        router = self._router
+        if router is None:
+            router, timeout_s = await self._opened(f"request to {kind}/{identity!r:.80}", timeout_s)
         call = ClusterCall(
             router,
             kind,
             identity,
             message,
-            self._request_timeout_s if timeout is None else timeout,
+            timeout_s,
             headers,
             repeatable=idempotency_key is not None,
         )
@@ -167,5 +168,6 @@ class RequestPath:
             call.withdraw()
             raise
 
-    def _not_running(self, what: str) -> ClusterNotRunningError:
+    async def _opened(self, what: str, timeout_s: float) -> tuple[Router, float]:
+        """The path and what is left of the time, if it is open again within that; ClusterNotRunningError otherwise."""
         raise NotImplementedError

@@ -145,11 +145,10 @@ class Router:
             return False
         if not flying and call.place is not None and isinstance(error, NotHereError | MovedError | UnreachableError):
             self.cache.forget(call.kind, call.identity, call.place.member_id)
-        again = (
-            self._closed is None
-            and not isinstance(error, RequestTimeoutError)
-            and may_send_again(error, repeatable=call.repeatable)
-        )
+        again = not isinstance(error, RequestTimeoutError) and may_send_again(error, repeatable=call.repeatable)
+        if again and self._closed is not None:
+            call.settle(self._closed.again())
+            return True
         if again:
             call.last_error = error
             call.watch()

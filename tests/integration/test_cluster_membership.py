@@ -47,7 +47,7 @@ def diary() -> Diary:
 
 
 def alone(diary: Diary, **options) -> Cluster:
-    return Cluster(**{"name": "shop", "lookup": SingleNodeLookup(), "kinds": kinds(diary), **options})
+    return Cluster(**{"name": "shop", "lookup": SingleNodeLookup(), "kinds": kinds(diary), "messages": MESSAGES, **options})
 
 
 class TestStates:
@@ -276,6 +276,8 @@ class TestMembers:
 
             site.agent.evict("test", before)
             assert victim.state is ClusterState.REJOINING
+            await until(lambda: victim._router is None)
+            assert await victim.request("while-away", "slow", Say("a"), timeout=20.0) == ["a"]
             await until(lambda: victim.state is ClusterState.RUNNING)
             await fixture.agreed()
 
