@@ -47,7 +47,8 @@ def diary() -> Diary:
 
 
 def alone(diary: Diary, **options) -> Cluster:
-    return Cluster(**{"name": "shop", "lookup": SingleNodeLookup(), "kinds": kinds(diary), "messages": MESSAGES, **options})
+    defaults = {"name": "shop", "lookup": SingleNodeLookup(), "kinds": kinds(diary), "messages": MESSAGES}
+    return Cluster(**(defaults | options))
 
 
 class TestStates:
