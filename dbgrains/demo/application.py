@@ -6,13 +6,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
+
 from dbgrains.actor.props import Props
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.cluster.kind import ClusterKind
 from dbgrains.config import ClusterConfig, LeaseConfig, RemoteConfig
 from dbgrains.demo.counter import KIND, MESSAGES, Counter, CounterValue, ReadCounter
+from dbgrains.errors import StorageError
 from dbgrains.lookups.db import DbIdentityLookup
 from dbgrains.providers.redis import RedisProvider
+from dbgrains.redisio.client import RedisClient
+from dbgrains.redisio.target import RedisTarget
 from dbgrains.storage.redis import RedisIdentityStorage
 
 CLUSTER: Final = "demo"
@@ -20,9 +25,12 @@ LEASE: Final = LeaseConfig.fast()
 """A spectator should not wait longer than needed: a killed member's counters are back after three seconds, and a new
 database, which grants nothing at first because it might have forgotten who owns what, opens after five."""
 EXIT_COULD_NOT_RUN: Final = 2
+FORGET_TIMEOUT_S: Final = 5.0
 READERS: Final = 64
 READ_TIMEOUT_S: Final = 30.0
 """Long enough for a fail-over, and for the quarantine after a restart of Redis."""
+
+log = structlog.get_logger()
 
 
 def member_cluster(
@@ -70,3 +78,21 @@ async def read_counters(cluster: Cluster, counters: Sequence[str]) -> dict[str, 
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return values
+
+
+async def forget_cluster(redis_url: str, name: str) -> None:
+    """Delete everything that the cluster `name` has left on somebody's server; nobody may be in it any more."""
+    client = RedisClient(RedisTarget.parse(redis_url), timeout_s=FORGET_TIMEOUT_S, needed="+scan +unlink")
+    client.start()
+    try:
+        cursor = b"0"
+        while True:
+            cursor, keys = await client.command("SCAN", cursor, "MATCH", f"*dg:{name}:*", "COUNT", 1000)
+            if keys:
+                await client.command("UNLINK", *keys)
+            if int(cursor) == 0:
+                return
+    except StorageError as error:
+        log.error("the demo's keys stay on the server", cluster=name, error=str(error))
+    finally:
+        await client.stop()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dbgrains.cluster.cluster import Cluster
-from dbgrains.demo.application import LEASE, client_cluster, read_counters
+from dbgrains.demo.application import LEASE, client_cluster, forget_cluster, read_counters
 from dbgrains.demo.latency import Latencies
 from dbgrains.demo.ledger import Ledger
 from dbgrains.demo.load import Load
@@ -60,12 +60,14 @@ class Plan:
 async def play(plan: Plan, screen: Screen) -> Report:
     """Play the story and report what was seen. Whatever happens, no process of it is left behind."""
     async with AsyncExitStack() as stack:
+        name = f"demo-{uuid.uuid4().hex[:8]}"
         url = plan.redis_url
         if url is None:
             server = await stack.enter_async_context(EmbeddedRedis())
             url = server.url
             screen.tell(f"An embedded Valkey listens on {url}.")
-        name = f"demo-{uuid.uuid4().hex[:8]}"
+        else:
+            stack.push_async_callback(forget_cluster, url, name)
         cluster = await stack.enter_async_context(client_cluster(url, name))
         members = await stack.enter_async_context(_members(url, name, plan.members))
         screen.tell(f"{plan.members} members joined the cluster {name}, each a process of its own.")
@@ -75,32 +77,23 @@ async def play(plan: Plan, screen: Screen) -> Report:
 @asynccontextmanager
 async def _members(url: str, cluster: str, count: int) -> AsyncIterator[dict[str, MemberProcess]]:
     """Member processes by name; all are gone at the end."""
-    names = [f"m{number}" for number in range(1, count + 1)]
     async with AsyncExitStack() as stack:
-        tasks = [
-            asyncio.create_task(
-                MemberProcess.start(
-                    MEMBER_MODULE, "--redis", url, "--cluster", cluster, "--node", node, "--with-parent"
-                )
+
+        async def start(node: str) -> MemberProcess:
+            process = await MemberProcess.start(
+                MEMBER_MODULE, "--redis", url, "--cluster", cluster, "--node", node, "--with-parent"
             )
-            for node in names
-        ]
+            stack.push_async_exit(process)
+            return process
+
         try:
-            started = await asyncio.gather(*tasks, return_exceptions=True)
-        except asyncio.CancelledError:
-            started = await asyncio.gather(*tasks, return_exceptions=True)  # each cleans up after itself
-            for process in started:
-                if isinstance(process, MemberProcess):
-                    await process.__aexit__(None, None, None)
-            raise
-        for process in started:
-            if isinstance(process, MemberProcess):
-                stack.push_async_exit(process)
-        if failures := [failure for failure in started if isinstance(failure, BaseException)]:
-            raise failures[0]
-        yield {
-            name: process for name, process in zip(names, started, strict=True) if isinstance(process, MemberProcess)
-        }
+            async with asyncio.TaskGroup() as group:
+                started = {
+                    node: group.create_task(start(node)) for node in (f"m{number + 1}" for number in range(count))
+                }
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        yield {node: task.result() for node, task in started.items()}
 
 
 class _Story:

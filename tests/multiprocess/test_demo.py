@@ -57,8 +57,10 @@ async def test_the_demo_plays_on_a_given_server_with_a_given_number_of_members()
     async with EmbeddedRedis() as server:
         program = demo("--members", "2", "--seconds", "3", "--counters", "40", "--redis", server.url)
         code, output, errors = await program.finished()
+        keys_left = await asyncio.to_thread(server.command, "DBSIZE")
 
     assert code == 0, output + errors
+    assert keys_left == ":0", "the demo leaves nothing on somebody's server"
     assert "2 members joined" in output
     assert "every acknowledged increment is there" in output
 
