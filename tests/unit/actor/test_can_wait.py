@@ -241,7 +241,7 @@ async def waits_with_two(extra: int, context: Any) -> None:
         (len, Handling.MAY_WAIT),
         (Methods, Handling.MAY_WAIT),
     ],
-    ids=lambda value: getattr(value, "__qualname__", None) or repr(value)[:40],
+    ids=lambda value: getattr(value, "__qualname__", None) or type(value).__name__,
 )
 def test_only_the_functions_own_code_decides_whether_it_can_wait(
     handler: Callable[[Any], Any], handling: Handling
