@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import structlog
 
 from dbgrains.actor.dead_letter import DeadLetterProcess
-from dbgrains.actor.failure_text import traceback_of
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.pid import PID
 from dbgrains.config import check_count
 
@@ -124,9 +124,7 @@ class Subscription(Generic[E]):
             coroutine.close()
 
     def _failed(self, error: BaseException) -> None:
-        _log.warning(
-            "event handler failed", handler=repr(self._handler), error=repr(error), traceback=traceback_of(error)
-        )
+        _log.warning("event handler failed", handler=repr(self._handler), **failure_fields(error))
 
     def __repr__(self) -> str:
         return f"Subscription({self._events!r}, {self._handler!r})"

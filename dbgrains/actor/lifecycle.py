@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from dbgrains.actor.can_wait import Handling
-from dbgrains.actor.failure_text import traceback_of
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.guardian import Guardian
 from dbgrains.actor.later import LaterCell
 from dbgrains.actor.life_messages import Continuation, Failure, Restart, Resume
@@ -211,8 +211,7 @@ class LivingCell(LaterCell):
                 "actor failed",
                 actor=self.describe(),
                 message=type(message).__name__,
-                error=repr(error),
-                traceback=traceback_of(error),
+                **failure_fields(error),
             )
             self._status |= SUSPENDED
             self.on_failure(error, message)

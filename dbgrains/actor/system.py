@@ -22,7 +22,7 @@ from dbgrains.actor.coarse_clock import CoarseClock
 from dbgrains.actor.context import ActorCell, start_actor
 from dbgrains.actor.dead_letter import DeadLetters
 from dbgrains.actor.event_stream import EventStream
-from dbgrains.actor.failure_text import traceback_of
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.future import PendingFutures
 from dbgrains.actor.middleware import compose
 from dbgrains.actor.pid import LOCAL_ADDRESS, PID
@@ -160,7 +160,7 @@ class ActorSystem:
                     if inspect.isawaitable(result):
                         await result
                 except Exception as error:  # noqa: BLE001 - one callback's error must not keep the actors alive
-                    _log.warning("shutdown callback failed", error=repr(error), traceback=traceback_of(error))
+                    _log.warning("shutdown callback failed", **failure_fields(error))
             await stop_everything(self)
         finally:
             self.shutdown_event.set()

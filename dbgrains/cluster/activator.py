@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dbgrains.actor.can_wait import Handling, handling_of
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.gate import Gate
 from dbgrains.actor.messages import PoisonPill
 from dbgrains.actor.process import Headers, Sender
@@ -193,7 +194,13 @@ class Activator:
 
     def _not_admitted(self, hosted: HostedKind, identity: str, pending: Pending, error: Exception) -> None:
         if not isinstance(error, DbgrainsError):
-            log.error("admission failed", member=self.system.id, kind=hosted.name, identity=identity, exc_info=error)
+            log.error(
+                "admission failed",
+                member=self.system.id,
+                kind=hosted.name,
+                identity=identity,
+                **failure_fields(error),
+            )
             error = _activation_failed(hosted.name, identity, error)
         self._fail(hosted, identity, pending, error)
 
@@ -352,8 +359,10 @@ class Activator:
     async def _release(self, hosted: HostedKind, identity: str, pending: Pending, cell: GrainCell) -> None:
         try:
             await self._lookup.release(cell.cluster_identity, cell.token)
-        except Exception:
-            log.exception("release failed", member=self.system.id, kind=hosted.name, identity=identity)
+        except Exception as error:  # noqa: BLE001  a lookup must not raise here; the grain has stopped all the same
+            log.error(
+                "release failed", member=self.system.id, kind=hosted.name, identity=identity, **failure_fields(error)
+            )
         finally:
             self._released(hosted, identity, pending)
 
@@ -421,7 +430,7 @@ class Activator:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("activation step failed", member=self.system.id, exc_info=error)
+            log.error("activation step failed", member=self.system.id, **failure_fields(error))
         self._made_progress()
 
     def _made_progress(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.system import ActorSystem
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind, kinds_by_name
 from dbgrains.cluster.member_list import MemberList
@@ -260,8 +261,13 @@ class Cluster(RequestPath):
             for extension in reversed(self._started_extensions):
                 try:
                     await extension.stop()
-                except Exception:
-                    log.exception("extension failed to stop", cluster=self.name, extension=repr(extension))
+                except Exception as error:  # noqa: BLE001  one extension's error is not the next one's
+                    log.error(
+                        "extension failed to stop",
+                        cluster=self.name,
+                        extension=repr(extension),
+                        **failure_fields(error),
+                    )
             await self._leave(graceful=graceful)
             if self._remote is not None:
                 await self._remote.stop()
@@ -310,7 +316,7 @@ class Cluster(RequestPath):
 
     def _rejoin_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("joining again failed", cluster=self.name, exc_info=error)
+            log.error("joining again failed", cluster=self.name, **failure_fields(error))
         if self._state is ClusterState.REJOINING:
             self._begin_shutdown()
 

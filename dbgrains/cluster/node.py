@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.drain import drain
 from dbgrains.cluster.entrance import open_entrance
@@ -167,8 +168,8 @@ class Node:
                     await undo()
             except TimeoutError:
                 log.warning("stopping took too long", what=what, budget_s=round(left_s, 3), **self._names())
-            except Exception:
-                log.exception("stopping failed", what=what, **self._names())
+            except Exception as error:  # noqa: BLE001  what is left to stop must be stopped as well
+                log.error("stopping failed", what=what, **self._names(), **failure_fields(error))
 
     async def _start_remote(self) -> None:
         """Bind, so that the address is known, and know oneself by it."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.errors import DbgrainsError, NoMemberForKindError, RequestCancelledError, RequestError
 from dbgrains.sansio.identity import ClusterIdentity, key_form
 from dbgrains.sansio.request_retry import Attempt, Follow, ForgetPlace, Raise, Wait, next_step
@@ -230,7 +231,13 @@ class Route:
             self.error = error
         elif error is not None:
             router = self._router
-            log.error("lookup failed", member=router.me.id, kind=self.kind, identity=self.identity, exc_info=error)
+            log.error(
+                "lookup failed",
+                member=router.me.id,
+                kind=self.kind,
+                identity=self.identity,
+                **failure_fields(error),
+            )
             self.error = RequestError(f"the identity lookup failed for {self.kind}/{self.identity!r:.80}: {error!r}")
             self.error.__cause__ = error
         else:

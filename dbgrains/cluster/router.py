@@ -19,6 +19,7 @@ import structlog
 
 from dbgrains.actor.can_wait import Handling, handling_of
 from dbgrains.actor.clock import SystemClock
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.turn import step_to_end
 from dbgrains.cluster.route import Route, Target
 from dbgrains.errors import (
@@ -199,7 +200,7 @@ class Router:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("search failed", member=self.me.id, exc_info=error)
+            log.error("search failed", member=self.me.id, **failure_fields(error))
 
     def _place(self, call: ClusterCall) -> None:
         """A first call: let the lookup name the member, here and now if it can."""

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-import traceback
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
+
 log = structlog.get_logger()
-
-
-def as_text(error: BaseException) -> str:
-    """The traceback as plain text for a log.
-
-    Not `exc_info`: how that is rendered is up to the application, and a renderer that shows local variables can
-    keep the event loop for seconds, leases included.
-    """
-    return "".join(traceback.format_exception(error))
 
 
 class Background:
@@ -56,7 +48,7 @@ class Background:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background task failed", task=task.get_name(), traceback=as_text(error))
+            log.error("background task failed", task=task.get_name(), **failure_fields(error))
 
 
 class StopSignal:

@@ -14,8 +14,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.errors import OverloadedError, StorageError, StorageUnavailableError
-from dbgrains.lookups.background import Background, as_text
+from dbgrains.lookups.background import Background
 
 log = structlog.get_logger()
 
@@ -91,7 +92,7 @@ class Bulk(Generic[Wish, Answer]):
         except StorageError as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - logged, and nobody may wait for ever because of a defect
-            log.error("storage call failed in an unexpected way", call=self._what, traceback=as_text(error))
+            log.error("storage call failed in an unexpected way", call=self._what, **failure_fields(error))
             self._fail(batch, StorageUnavailableError(f"{self._what}: {type(error).__name__}: {error}"))
         else:
             for wish, answer in zip(batch, answers, strict=True):

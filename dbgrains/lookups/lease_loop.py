@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.cluster.interfaces import ClusterServices
 from dbgrains.errors import HandshakeError, StorageError, StorageUnavailableError
-from dbgrains.lookups.background import as_text
 from dbgrains.lookups.identity_storage import IdentityStorage
 from dbgrains.lookups.shard import Shard
 from dbgrains.sansio import lease as decide
@@ -78,7 +78,7 @@ class LeaseLoop:
             except Exception as error:  # noqa: BLE001 - logged below
                 # A defect, here or in the storage. The lease must go on being tried: without this loop the
                 # member would stay suspended for ever.
-                self._log.error("renewal failed in an unexpected way", traceback=as_text(error))
+                self._log.error("renewal failed in an unexpected way", **failure_fields(error))
                 shard.change(decide.failed(shard.lease))
                 answered = False
             shard.end_round(answered)

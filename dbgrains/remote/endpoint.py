@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers
 from dbgrains.config import RemoteConfig
@@ -173,8 +174,8 @@ class DialingEndpoint(Endpoint):
             reason, is_final = await self._connect_until_given_up()
         except asyncio.CancelledError:
             raise
-        except Exception as error:
-            log.exception("endpoint failed", peer=self.address, member=self.member_id)
+        except Exception as error:  # noqa: BLE001  a defect, here or in a transport, must end as a lost peer
+            log.error("endpoint failed", peer=self.address, member=self.member_id, **failure_fields(error))
             reason, is_final = f"internal error: {error}", False
         if not self._ended:
             self._around.terminated(self, reason, is_final)

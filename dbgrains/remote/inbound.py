@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from dbgrains.actor.clock import SystemClock
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.messages import Terminated, Unwatch, Watch
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, Process
@@ -169,7 +170,7 @@ class Inbound:
 
     def _delivery_failed(self, link: Link, request_id: int, target: str, error: Exception) -> None:
         """A process that raises when posted to breaks its contract. The other messages must not suffer from it."""
-        log.error("delivery failed", target=target, peer=link.peer.address, exc_info=error)
+        log.error("delivery failed", target=target, peer=link.peer.address, **failure_fields(error))
         if request_id:
             link.fail(request_id, _failed(target, error))
 

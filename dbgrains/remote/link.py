@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from dbgrains.actor.dead_letter import DeadLetterResponse
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.pid import LOCAL_ADDRESS, PID
 from dbgrains.actor.process import Headers, Process, ReplyTo
 from dbgrains.config import RemoteConfig
@@ -399,5 +400,5 @@ def _end_of(task: asyncio.Task[str]) -> str:
     if error is None:
         return task.result()
     if not isinstance(error, ConnectionLostError):
-        log.error("link failed", exc_info=error)
+        log.error("link failed", **failure_fields(error))
     return str(error) or type(error).__name__

@@ -60,6 +60,23 @@ def test_every_task_is_held_by_somebody(source: Source):
     assert lost == []
 
 
+@pytest.mark.parametrize("source", sources(PACKAGE), ids=lambda source: source.name)
+def test_no_logger_is_handed_an_exception_to_render(source: Source):
+    """A renderer that shows local variables keeps the loop for seconds: use actor.failure_text.failure_fields."""
+    handed = [
+        f"{source.name}:{node.lineno} {ast.unparse(node)[:80]}"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (
+            any(keyword.arg in ("exc_info", "stack_info") for keyword in node.keywords)
+            or (node.func.attr == "exception" and ast.unparse(node.func.value).endswith("log"))
+        )
+    ]
+
+    assert handed == []
+
+
 def _forbidden(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and (why := FORBIDDEN_CALLS.get(ast.unparse(node))):
