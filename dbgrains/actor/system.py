@@ -10,7 +10,6 @@ import asyncio
 import inspect
 import random
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any
@@ -31,10 +30,10 @@ from dbgrains.actor.registry import Registry
 from dbgrains.actor.root_context import RootContext
 from dbgrains.actor.sending import INLINE_BUDGET
 from dbgrains.actor.shutdown import stop_everything
+from dbgrains.actor.ulids import draw_ulid
 from dbgrains.actor.workers import WorkerPool
 from dbgrains.config import ActorSystemConfig
 from dbgrains.errors import StoppedError
-from dbgrains.sansio.identity import ulid
 
 _log = structlog.get_logger()
 
@@ -42,7 +41,14 @@ _log = structlog.get_logger()
 class ActorSystem:
     """Where actors live. `await shutdown()` when done, or use it with `async with`."""
 
-    def __init__(self, name: str = "", config: ActorSystemConfig | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        config: ActorSystemConfig | None = None,
+        clock: Clock | None = None,
+        *,
+        draw_ulid: Callable[[], str] = draw_ulid,
+    ) -> None:
         self.name = name or "local"
         self.config = config or ActorSystemConfig()
         self.clock: Clock = clock or SystemClock()
@@ -67,8 +73,9 @@ class ActorSystem:
         self._callbacks: list[Callable[[], Awaitable[object] | object]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._id = ""
-        # A system that draws its id from its own seed would have the same id in two processes with one seed.
-        self.id = f"{self.name}.{ulid(int(time.time() * 1000), secrets.randbits(80))}"
+        self.draw_ulid = draw_ulid
+        """Makes ids unique: this one, and those of the members that this process becomes."""
+        self.id = f"{self.name}.{draw_ulid()}"
         if self.config.seed is None:
             _log.debug("drew a seed", system=self.name, member=self.id, seed=self.seed)
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import socket
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +30,7 @@ from dbgrains.cluster.router import Router
 from dbgrains.errors import ClusterNotRunningError, HandshakeError
 from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
 from dbgrains.remote.handshake import Hello, RefusalCode
-from dbgrains.sansio.identity import ClusterIdentity, ulid
+from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
 from dbgrains.sansio.topology import Member, Topology
 
@@ -61,10 +59,10 @@ MISFITS: Final = frozenset({RefusalCode.PROTOCOL, RefusalCode.CLUSTER, RefusalCo
 log = structlog.get_logger()
 
 
-def new_member_id(node_name: str | None) -> str:
-    """`<node name>.<ULID>`. Drawn from the operating system: a seeded generator would draw it twice."""
+def new_member_id(node_name: str | None, ulid: str) -> str:
+    """`<node name>.<ULID>`, which no other incarnation ever has."""
     name = node_name or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname().partition(".")[0])[:63] or "node"
-    return f"{name}.{ulid(time.time_ns() // 1_000_000, secrets.randbits(80))}"
+    return f"{name}.{ulid}"
 
 
 class Node:
@@ -90,7 +88,7 @@ class Node:
         self.system = system
         self.config = config
         self.is_client = is_client
-        self.member = Member(id=new_member_id(config.node_name), address="")
+        self.member = Member(id=new_member_id(config.node_name, system.draw_ulid()), address="")
         self.remote = remote
         self.members = MemberList(system.clock.now, self._topology_changed)
         self.members.block(blocked)
