@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -70,6 +70,7 @@ async def play(plan: Plan, screen: Screen) -> Report:
             stack.push_async_callback(forget_cluster, url, name)
         cluster = await stack.enter_async_context(client_cluster(url, name))
         members = await stack.enter_async_context(_members(url, name, plan.members))
+        await _all_known(cluster, members.values())
         screen.tell(f"{plan.members} members joined the cluster {name}, each a process of its own.")
         return await _Story(plan, screen, cluster, members).play()
 
@@ -94,6 +95,23 @@ async def _members(url: str, cluster: str, count: int) -> AsyncIterator[dict[str
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         yield {node: task.result() for node, task in started.items()}
+
+
+async def _all_known(cluster: Cluster, members: Iterable[MemberProcess]) -> None:
+    """Until the client has heard of every member.
+
+    A grain stays where it came to life. Callers that began with a part of the members would fill that part.
+    """
+    ids = {process.announcement["member_id"] for process in members}
+    try:
+        async with asyncio.timeout(RETURN_TIMEOUT_S):
+            while not ids <= {member.id for member in cluster.member_list.members}:
+                await cluster.member_list.on_next_change()
+    except TimeoutError:
+        raise StorySpoiledError(
+            f"the client does not see all of {', '.join(sorted(ids))} within {RETURN_TIMEOUT_S:g} s; "
+            f"it knows {cluster.member_list.describe()}"
+        ) from None
 
 
 class _Story:
