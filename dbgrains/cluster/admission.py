@@ -55,15 +55,29 @@ class Admission:
             self._dismiss_late(hosted, identity, pending, admission)
             if not pending.parked:
                 return None
-            with suppress(TimeoutError):
-                async with asyncio.timeout(admission.retry_after_s):
-                    await self._closing.wait()
+            await self._pause(admission)
             if self._closing.is_set():
                 return None
 
     def close(self) -> None:
         """Wait for nothing any more."""
         self._closing.set()
+
+    async def _pause(self, later: Later) -> None:
+        """Until the lookup wants to be asked again, or nobody shall ask any more."""
+        if later.sooner is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(later.retry_after_s):
+                    await self._closing.wait()
+            return
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait(
+                (closing, later.sooner), timeout=later.retry_after_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            closing.cancel()
+            later.sooner.cancel()
 
     async def _check_spawn(self, hosted: HostedKind, identity: str) -> None:
         """Ask the kind's predicate whether this identity may exist."""
@@ -92,7 +106,7 @@ class Admission:
 
     def _dismiss_late(self, hosted: HostedKind, identity: str, pending: Pending, later: Later) -> None:
         """Answer those who cannot wait until the next attempt; the others stay, in order."""
-        until = self._now() + later.retry_after_s
+        until = self._now() + (later.retry_after_s if later.sooner is None else 0.0)
         for item in hosted.take_parked(pending):
             _, sender, _, deadline = item
             if isinstance(sender, ReplyTo) and sender.abandoned:

@@ -6,15 +6,17 @@ get one `ClusterServices` and nothing else: they never see the Cluster class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from dbgrains.actor.gate import Gate
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.topology import Member, Topology
+from dbgrains.sansio.views import View
 
 if TYPE_CHECKING:
+    import asyncio
     import random
 
     from dbgrains.actor.clock import Clock
@@ -66,14 +68,47 @@ class ClusterServices(Protocol):
     def topology(self) -> Topology:
         """The members as known now."""
 
-    def members_seen(self, members: Sequence[Member]) -> None:
-        """From a provider: this is the list of live members now, this process included when registered."""
+    def members_seen(self, members: Sequence[Member], view: int = 0) -> None:
+        """From a provider: this is the list of live members now, this process included when registered.
+
+        An `OrderedProvider` adds the list's number, and 0 while it cannot vouch for the order.
+        """
+
+    def registered_until(self, boottime: float) -> None:
+        """From a provider with leases: no view will leave this member out before then, in `clock.boottime` seconds."""
 
     def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
         """Where the kind's member strategy would place an activation now; None while nobody hosts the kind.
 
         `avoid` holds ids that refused or failed during this request; they are chosen only if nobody else is left.
         """
+
+    @property
+    def view(self) -> View:
+        """The newest view; without a place in the sequence if the provider is no `OrderedProvider`."""
+
+    @property
+    def orders_views(self) -> bool:
+        """Whether views are in one order for everybody; a process without provider is its only member."""
+
+    @property
+    def registration(self) -> Gate | None:
+        """Open while the provider's lease on this member runs; None when there is no such lease."""
+
+    def on_view(self, installed: Callable[[View], None]) -> None:
+        """Call `installed` with each new view, before requests are placed by it. Until this incarnation ends.
+
+        A provider then tells the others first that this member hosts nothing more, when it leaves.
+        """
+
+    def refresh_view(self) -> None:
+        """Somebody knows a newer view: have the provider look, if it can."""
+
+    def serve(self, name: str, answer: Callable[[Any], object]) -> None:
+        """Answer what other processes `ask` under `name`. `answer` does not wait; what it raises reaches who asked."""
+
+    async def ask(self, member: Member, name: str, message: object, timeout_s: float) -> Any:
+        """The answer of what `member` serves under `name`. Raises RequestErrors."""
 
     def activations(self) -> Iterable[Activation]:
         """The live activations of this member; a snapshot, safe to iterate across awaits."""
@@ -83,6 +118,9 @@ class ClusterServices(Protocol):
 
     def is_activating(self, identity: ClusterIdentity) -> bool:
         """Whether an activation of `identity` is being started here at this moment."""
+
+    def passivate(self, activation: Activation) -> None:
+        """End an activation after its turn. What waits for it, and what comes, asks for admission again."""
 
     def drop(self, activation: Activation, reason: str) -> None:
         """Stop an activation that is no longer ours, at once: its record is not released, callers are told."""
@@ -118,6 +156,8 @@ class Later:
 
     retry_after_s: float
     reason: str
+    sooner: asyncio.Future[None] | None = field(default=None, compare=False)
+    """Ask again as soon as this is done."""
 
 
 Admission: TypeAlias = Granted | Elsewhere | Later
@@ -179,3 +219,19 @@ class ClusterProvider(Protocol):
 
     async def stop(self, *, graceful: bool) -> None:
         """Stop reporting; when graceful, take the registration back so that others see it at once."""
+
+
+@runtime_checkable
+class OrderedProvider(ClusterProvider, Protocol):
+    """A provider whose lists are a sequence of views, the same one for every member.
+
+    Each list it reports has a number. A larger number is a later list, and one number never stands for two
+    lists, whoever reports it. A change of what a member hosts is a new list. A member is left out of a list only
+    when it has left, or when the time that it was given by `services.registered_until` is over.
+    """
+
+    async def withdraw(self) -> None:
+        """`services.member` hosts nothing any more; tell the others, and stay registered."""
+
+    def refresh(self) -> None:
+        """Look for a newer list now, without waiting."""

@@ -15,24 +15,31 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from dbgrains.actor.failure_text import failure_fields
+from dbgrains.actor.future import Future
+from dbgrains.actor.gate import Gate
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.drain import drain
 from dbgrains.cluster.entrance import open_entrance
+from dbgrains.cluster.grain_cell import GrainCell
+from dbgrains.cluster.interfaces import OrderedProvider
 from dbgrains.cluster.member_list import MemberList, TopologyChanged, came_before
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.pid_cache import PidCache
 from dbgrains.cluster.router import Router
-from dbgrains.errors import ClusterNotRunningError, HandshakeError
+from dbgrains.cluster.service import Service
+from dbgrains.errors import ClusterNotRunningError, HandshakeError, UnreachableError
 from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
-from dbgrains.remote.handshake import Hello, RefusalCode
+from dbgrains.remote.handshake import Hello, Lane, RefusalCode
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
 from dbgrains.sansio.topology import Member, Topology
+from dbgrains.sansio.views import NO_VIEW, View
 
 if TYPE_CHECKING:
     import random
@@ -104,6 +111,11 @@ class Node:
         self._verdict: asyncio.Future[None] | None = None
         self._strategies: dict[str, MemberStrategy] = {name: kind.member_strategy for name, kind in kinds.items()}
         self._placements: dict[str, int] = {}
+        self._view = NO_VIEW
+        self._view_callbacks: list[Callable[[View], None]] = []
+        self._registration: Gate | None = None
+        self._services: list[str] = []
+        """Names under which other processes are answered."""
         self._farewells: dict[str, asyncio.TimerHandle] = {}
         """Members that left, until their links are ended as well."""
         self._leaving = False
@@ -136,7 +148,11 @@ class Node:
             self._undo.append(("activations", self._drain))
             self.activator.start()
             if self._provider is not None:
-                self._undo.append(("provider", self._stop_provider))
+                if self._withdraws:
+                    self._undo.insert(-1, ("provider", self._stop_provider))
+                    self._undo.append(("withdrawal", self._withdraw))
+                else:
+                    self._undo.append(("provider", self._stop_provider))
                 await self._provider.start(self)
             if not self.is_client:
                 self.members.register(self.member)
@@ -217,7 +233,12 @@ class Node:
             handle.cancel()
 
     async def _stop_lookup(self) -> None:
-        await self._lookup.stop()
+        try:
+            await self._lookup.stop()
+        finally:
+            self._view_callbacks.clear()
+            for name in self._services:
+                self.system.registry.remove(name)
 
     async def _stop_router(self) -> None:
         if self.router is not None:
@@ -225,6 +246,17 @@ class Node:
 
     async def _drain(self) -> None:
         await drain(self.activator, "it leaves the cluster", self._stop_by)
+
+    @property
+    def _withdraws(self) -> bool:
+        """Whether leaving takes two views: one in which this member hosts nothing, and then one without it."""
+        return bool(self._view_callbacks) and not self.is_client and isinstance(self._provider, OrderedProvider)
+
+    async def _withdraw(self) -> None:
+        if self._graceful and isinstance(self._provider, OrderedProvider):
+            self.member = replace(self.member, kinds=frozenset())
+            self.members.register(self.member)
+            await self._provider.withdraw()
 
     async def _stop_provider(self) -> None:
         assert self._provider is not None
@@ -244,8 +276,47 @@ class Node:
     def topology(self) -> Topology:
         return self.members.topology
 
-    def members_seen(self, members: Sequence[Member]) -> None:
+    @property
+    def view(self) -> View:
+        return self._view
+
+    @property
+    def orders_views(self) -> bool:
+        return self._provider is None or isinstance(self._provider, OrderedProvider)
+
+    @property
+    def registration(self) -> Gate | None:
+        return self._registration
+
+    def members_seen(self, members: Sequence[Member], view: int = 0) -> None:
+        if 0 < view < self._view.number:
+            return
+        if view > self._view.number:
+            self._install(View(view, Topology(members)))
         self.members.update(members)
+
+    def registered_until(self, boottime: float) -> None:
+        if self._registration is None:
+            self._registration = Gate(self.system.clock.boottime)
+        self._registration.extend(boottime)
+
+    def on_view(self, installed: Callable[[View], None]) -> None:
+        self._view_callbacks.append(installed)
+
+    def refresh_view(self) -> None:
+        if isinstance(self._provider, OrderedProvider) and not self._lost:
+            self._provider.refresh()
+
+    def serve(self, name: str, answer: Callable[[Any], object]) -> None:
+        self.system.registry.add(name, Service(name, answer))
+        self._services.append(name)
+
+    async def ask(self, member: Member, name: str, message: object, timeout_s: float) -> Any:
+        if self.remote is None:
+            raise UnreachableError(f"{name} of {member.id} was not asked: this cluster opens no connections")
+        answer = Future(self.system, target=f"{name} of {member.id}", asked=type(message), timeout=timeout_s)
+        self.remote.post_request(member.address, member.id, name, message, answer, answer.deadline, lane=Lane.SYSTEM)
+        return await answer
 
     def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
         hosts = self.members.topology.hosting(kind)
@@ -276,6 +347,10 @@ class Node:
         hosted = self.activator.kinds.get(identity.kind)
         return hosted is not None and hosted.is_activating(identity.identity)
 
+    def passivate(self, activation: Activation) -> None:
+        if isinstance(activation, GrainCell) and not activation.is_stopped:
+            self.activator.passivate(activation)
+
     def drop(self, activation: Activation, reason: str) -> None:
         self.activator.drop(activation, reason)
 
@@ -290,7 +365,15 @@ class Node:
 
     # --- what changes around it ---------------------------------------------------------------------------
 
+    def _install(self, view: View) -> None:
+        """Lookups decide by the new view before anything is placed by it."""
+        self._view = view
+        for installed in list(self._view_callbacks):
+            installed(view)
+
     def _topology_changed(self, change: TopologyChanged) -> None:
+        if not isinstance(self._provider, OrderedProvider):
+            self._install(View(1 if self._provider is None else 0, change.topology))
         for member in change.left:
             self.cache.forget_member(member.id)
             if self.remote is not None:

@@ -18,6 +18,8 @@ class _Names:
     """Who registered and who listens under one cluster name."""
 
     members: dict[str, Member] = field(default_factory=dict)
+    view: int = 0
+    """How often the members have changed."""
     listeners: dict[int, ClusterServices] = field(default_factory=dict)
 
 
@@ -35,13 +37,17 @@ class InMemoryAgent:
         return tuple(names.members.values()) if names else ()
 
     def register(self, cluster: str, member: Member) -> None:
-        """Add a member and tell everybody who listens."""
-        self._names(cluster).members[member.id] = member
+        """Add a member, or what it hosts now, and tell everybody who listens."""
+        names = self._names(cluster)
+        names.members[member.id] = member
+        names.view += 1
         self._report(cluster)
 
     def deregister(self, cluster: str, member_id: str) -> None:
         """Remove a member (as its own provider does, or as a test does to it) and tell everybody."""
-        if self._names(cluster).members.pop(member_id, None) is not None:
+        names = self._names(cluster)
+        if names.members.pop(member_id, None) is not None:
+            names.view += 1
             self._report(cluster)
 
     def evict(self, cluster: str, member_id: str) -> None:
@@ -56,7 +62,7 @@ class InMemoryAgent:
         """Report the list to `services` now and after each change."""
         names = self._names(cluster)
         names.listeners[id(services)] = services
-        services.members_seen(tuple(names.members.values()))
+        services.members_seen(tuple(names.members.values()), names.view)
 
     def forget(self, cluster: str, services: ClusterServices) -> None:
         """Stop reporting to `services`."""
@@ -68,12 +74,14 @@ class InMemoryAgent:
     def _report(self, cluster: str) -> None:
         names = self._names(cluster)
         members = tuple(names.members.values())
+        view = names.view
         for services in list(names.listeners.values()):
-            services.members_seen(members)
+            services.members_seen(members, view)
 
 
 class InMemoryProvider:
-    """One member's or client's side of an `InMemoryAgent`."""
+    """One member's or client's side of an `InMemoryAgent`. Everybody learns of a change in the same step, so its
+    lists are views in one order."""
 
     __slots__ = ("_agent", "_services")
 
@@ -100,3 +108,11 @@ class InMemoryProvider:
         self._agent.forget(services.cluster_name, services)
         if graceful and not services.is_client:
             self._agent.deregister(services.cluster_name, services.member.id)
+
+    async def withdraw(self) -> None:
+        services = self._services
+        if services is not None and services.member.id in {m.id for m in self._agent.members(services.cluster_name)}:
+            self._agent.register(services.cluster_name, services.member)
+
+    def refresh(self) -> None:
+        """Nobody is ever behind."""

@@ -15,15 +15,17 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from dbgrains.actor.clock import Clock, SystemClock
+from dbgrains.actor.gate import Gate
 from dbgrains.cluster.interfaces import Activation, ClusterProvider
 from dbgrains.config import ClusterConfig
 from dbgrains.sansio.identity import ClusterIdentity, ulid
 from dbgrains.sansio.topology import Member, Topology
+from dbgrains.sansio.views import NO_VIEW, View
 
 
 class ProviderFactory(Protocol):
@@ -51,10 +53,32 @@ class RecordingServices:
         self.topology = Topology()
         self.reports: list[tuple[Member, ...]] = []
         self.losses: list[str] = []
+        self.view = NO_VIEW
+        self.orders_views = True
+        self.registration: Gate | None = None
 
-    def members_seen(self, members: Sequence[Member]) -> None:
+    def members_seen(self, members: Sequence[Member], view: int = 0) -> None:
         self.reports.append(tuple(members))
         self.topology = Topology(members)
+        if view:
+            self.view = View(view, self.topology)
+
+    def registered_until(self, boottime: float) -> None:
+        if self.registration is None:
+            self.registration = Gate(self.clock.boottime)
+        self.registration.extend(boottime)
+
+    def on_view(self, installed: Callable[[View], None]) -> None:
+        raise NotImplementedError
+
+    def refresh_view(self) -> None:
+        raise NotImplementedError
+
+    def serve(self, name: str, answer: Callable[[Any], object]) -> None:
+        raise NotImplementedError
+
+    async def ask(self, member: Member, name: str, message: object, timeout_s: float) -> Any:
+        raise NotImplementedError
 
     def lost(self, reason: str) -> None:
         self.losses.append(reason)
@@ -75,6 +99,9 @@ class RecordingServices:
 
     def is_activating(self, identity: ClusterIdentity) -> bool:
         return False
+
+    def passivate(self, activation: Activation) -> None:
+        raise NotImplementedError
 
     def drop(self, activation: Activation, reason: str) -> None:
         raise NotImplementedError
