@@ -8,11 +8,13 @@ harmless ask `outcome is Outcome.NOT_STARTED`.
     DbgrainsError
     ├── ConfigError                      a setting, an address or a combination that cannot work (also ValueError)
     │   ├── InvalidIdentityError         a kind, identity or name that cannot be used
+    │   │   └── InvalidTopicError        a topic name breaks its rule
     │   └── NameTakenError               an actor of that name is alive
     ├── ClusterStateError                the cluster is not in a state in which this can be done
     │   ├── ClusterNotRunningError
     │   └── AlreadyStartedError
     ├── StoppedError                     the actor or the actor system has stopped and can spawn nothing
+    ├── ProducerStoppedError             a batching producer was closed, or stopped after an error
     ├── RequestError                     a request to an actor or grain has no answer
     │   ├── RequestTimeoutError          no answer within the deadline (also TimeoutError)
     │   ├── RequestCancelledError        the request was cancelled before it started, or the system stopped
@@ -21,11 +23,16 @@ harmless ask `outcome is Outcome.NOT_STARTED`.
     │   ├── NotHereError                 the addressed actor or activation is not (or no longer) there
     │   ├── MovedError                   the activation lives on another member
     │   ├── OverloadedError              a bounded queue is full; comes with retry_after_s
+    │   │   ├── TopicOverloadedError     a topic has more to deliver than it can take; publish again later
+    │   │   └── ProducerQueueFullError   a batching producer's queue is full; the message was not taken
     │   ├── UnreachableError             the request certainly never left for its member
     │   ├── ConnectionLostError          the connection broke while the request was under way
     │   ├── FencedError                  the activation lost its lease; whether the turn had effects is unknown
     │   ├── ActivationFailedError        the grain could not be constructed or started
     │   ├── ActorFailedError             the handler raised; type name and text of the original
+    │   │   └── GrainError               a method of a grain raised, perhaps this very error, with code and details
+    │   ├── CallCycleError               the call would wait for a turn that waits for the call
+    │   ├── StreamLostError              the grain that made a stream of items is gone, or has given it up
     │   └── NoReplyError                 the handler finished without an answer
     ├── MessageError                     a message cannot travel
     │   ├── UnknownMessageTypeError      nobody registered a serializer for it
@@ -44,8 +51,9 @@ harmless ask `outcome is Outcome.NOT_STARTED`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Self
+from typing import Any, Self
 
 
 class Outcome(Enum):
@@ -86,6 +94,10 @@ class InvalidIdentityError(ConfigError):
     """A kind, identity, cluster name or actor name breaks its rule; the text says which rule and where."""
 
 
+class InvalidTopicError(InvalidIdentityError):
+    """A topic name is empty, too long, or holds what it must not. Nothing was sent."""
+
+
 class NameTakenError(ConfigError):
     """`spawn_named` found a live actor with that name. Choose another, or wait until that one has stopped."""
 
@@ -104,6 +116,13 @@ class AlreadyStartedError(ClusterStateError):
 
 class StoppedError(DbgrainsError):
     """An actor, or the whole actor system, that has stopped (or is about to) was asked to spawn."""
+
+
+class ProducerStoppedError(DbgrainsError):
+    """A batching producer takes and sends nothing any more; what it had not sent fails with this.
+
+    It was closed, or its error handler decided to stop: then the error that was decided on is the `__cause__`.
+    """
 
 
 class RequestError(DbgrainsError):
@@ -172,6 +191,14 @@ class OverloadedError(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class TopicOverloadedError(OverloadedError):
+    """All subscribers of the topic are behind, or its mailbox is full: nothing was accepted. Publish again later."""
+
+
+class ProducerQueueFullError(OverloadedError):
+    """`produce` found the producer's queue full. Wait for room with `produce_wait`, or drop the message."""
+
+
 class UnreachableError(RequestError):
     """The member could not be reached before the request left; it certainly did not start."""
 
@@ -208,6 +235,50 @@ class ActorFailedError(RequestError):
         super().__init__(message)
         self.type_name = type_name
         self.text = text
+
+
+class GrainError(ActorFailedError):
+    """A method of a grain failed, and the grain goes on.
+
+    A method raises it itself to tell its caller more than a text: `code` is for programs, `details` is a dict of plain
+    values (None, bool, int, float, str, bytes, lists and dicts of them). Any other exception reaches the caller as
+    one with the code "failed". `type_name` and `text` are the original's. `traceback` is its traceback as text, when
+    the kind was registered with `tracebacks=True`.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "failed",
+        details: Mapping[str, Any] | None = None,
+        type_name: str = "GrainError",
+        text: str | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        super().__init__(message or code, type_name=type_name, text=message if text is None else text)
+        self.code = code
+        self.details: dict[str, Any] = dict(details or {})
+        self.traceback = traceback
+
+
+class CallCycleError(RequestError):
+    """A grain was called, through others or directly, by a turn of its own, which keeps the call out until it ends.
+
+    `chain` names the calls, the oldest first. Make the method `@readonly` or `@reentrant`, or register the kind with
+    `call_chain_reentrancy=True`.
+    """
+
+    def __init__(self, message: str, *, chain: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.chain = tuple(chain)
+
+
+class StreamLostError(RequestError):
+    """A stream of items broke off: the activation that made it is gone, or nobody asked it for items for too long."""
+
+    outcome = Outcome.MAY_HAVE_RUN
+    retryable = True
 
 
 class NoReplyError(RequestError):

@@ -7,7 +7,7 @@ either of a PID (ask it later), a ReplyTo (answer it now), or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from dbgrains.actor.pid import PID
@@ -28,6 +28,10 @@ class ReplyTo:
     def fail(self, error: DbgrainsError) -> None:
         """Answer with an error."""
         raise NotImplementedError
+
+    def no_reply(self, error: Callable[[], DbgrainsError]) -> None:
+        """The turn ended well, and nobody will answer: `error()`, unless the end was all that was waited for."""
+        self.fail(error())
 
     def pid(self) -> PID:
         """A PID that stands for this waiting side, for handing it on to other actors."""

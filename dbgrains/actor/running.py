@@ -111,7 +111,7 @@ class RunningCell(Cell):
         if result is not None:
             self._answer(sender, result)
         elif not status & KEPT and isinstance(sender, ReplyTo):
-            sender.fail(self._no_reply(self._message))
+            sender.no_reply(self._no_reply_to_message)
 
     def _answer(self, sender: Sender, message: object, headers: Headers | None = None) -> None:
         if isinstance(sender, PID):
@@ -128,6 +128,9 @@ class RunningCell(Cell):
         failed = self._failed(error)
         if isinstance(sender, ReplyTo):
             sender.fail(self._fenced() if self._is_shut() else failed)
+
+    def _no_reply_to_message(self) -> RequestError:
+        return self._no_reply(self._message)
 
     def _no_reply(self, message: object) -> RequestError:
         if self._is_shut():
