@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import AsyncIterator
 
@@ -100,6 +101,16 @@ async def test_cancelling_the_caller_does_not_abort_a_turn_that_has_started(call
     await until(lambda: "w done" in diary.of("1"))
 
 
+async def the_word_has_arrived(caller: Cluster, diary: Diary) -> None:
+    """What was sent before has reached all members: over a link, requests and withdrawals keep their order."""
+    members = {member.id for member in caller.member_list.members}
+    for number in itertools.count():
+        _, _, member, _, _ = await caller.request(f"other {number}", "slow", Self())
+        members.discard(member)
+        if not members:
+            return
+
+
 async def test_cancelling_the_caller_withdraws_a_request_that_waits(caller, diary):
     first = asyncio.create_task(caller.request("1", "slow", Wait()))
     await until(lambda: diary.waiting)
@@ -109,7 +120,7 @@ async def test_cancelling_the_caller_withdraws_a_request_that_waits(caller, diar
 
     second.cancel()
     await asyncio.wait({second})
-    await asyncio.sleep(0.05)  # over a link, the word that it is withdrawn has a way to go
+    await the_word_has_arrived(caller, diary)
     diary.door.set()
 
     assert await first == "waited"
@@ -212,7 +223,7 @@ async def test_a_full_mailbox_refuses_at_once(world, diary):
         waiting = [asyncio.create_task(caller.request("1", "slow", Wait()))]
         await until(lambda: diary.waiting)
         waiting += [asyncio.create_task(caller.request("1", "slow", Say(str(n)))) for n in range(3)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # they are on their way, in order
 
         with pytest.raises(OverloadedError, match="mailbox of grain slow/'1' is full") as info:
             await caller.request("1", "slow", Say("too much"), timeout=30.0)

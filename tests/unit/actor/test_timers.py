@@ -16,6 +16,8 @@ from dbgrains.actor.props import Props
 from dbgrains.actor.system import ActorSystem
 from dbgrains.actor.timers import Timers
 from dbgrains.errors import ActorFailedError, ConfigError, StoppedError
+from dbgrains.testing import virtual_clock
+from dbgrains.testing.virtual_clock import VirtualClock
 from tests.unit.actor.conftest import cell_of
 from tests.waiting import until
 
@@ -168,16 +170,20 @@ async def test_an_idle_actor_is_told_so_again_and_again_until_it_cancels(system:
     assert timeouts(actor) == count
 
 
-async def test_a_message_that_counts_restarts_the_receive_timeout(system: ActorSystem) -> None:
-    actor, pid = spawn(system, lambda context: context.set_receive_timeout(0.08))
-    loop = asyncio.get_running_loop()
-    until_time = loop.time() + 0.2
-    while loop.time() < until_time:
-        assert await system.root.request_async(pid, "busy") == "busy"
-        await asyncio.sleep(0.01)
+def test_a_message_that_counts_restarts_the_receive_timeout() -> None:
+    async def story() -> None:
+        system = ActorSystem(clock=VirtualClock())
+        actor, pid = spawn(system, lambda context: context.set_receive_timeout(8.0))
+        for _ in range(20):
+            assert await system.root.request_async(pid, "busy") == "busy"
+            await asyncio.sleep(5.0)
+        assert timeouts(actor) == 0
 
-    assert timeouts(actor) == 0
-    await until(lambda: timeouts(actor) == 1)
+        await asyncio.sleep(5.0)
+        assert timeouts(actor) == 1
+        await system.shutdown()
+
+    virtual_clock.run(story())
 
 
 async def test_a_message_that_does_not_count_does_not_restart_it(system: ActorSystem) -> None:
