@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dbgrains.cluster.pid_cache import Place
     from dbgrains.cluster.route import Target
     from dbgrains.cluster.router import Router
+    from dbgrains.cluster.warm_call import WarmCall
 
 
 class ClusterCall(Future):
@@ -31,7 +32,6 @@ class ClusterCall(Future):
         "kind",
         "last_error",
         "message",
-        "now",
         "number",
         "place",
         "repeatable",
@@ -67,10 +67,22 @@ class ClusterCall(Future):
         self.last_error: DbgrainsError | None = None
         """Why the attempt before did not count."""
         self._router = router
-        self.now = router.now()
-        """When it was made."""
-        self.due = self.now + timeout_s
+        self.due = router.now() + timeout_s
         """When its caller stops waiting. A link ends what it has by then; `watch` is for everything else."""
+
+    @classmethod
+    def going_on(cls, warm: WarmCall) -> ClusterCall:
+        """What a warm call becomes when it gets something else than an answer: the same call, for the same caller."""
+        place = warm.place
+        call = cls(
+            warm.router, place.kind, place.identity, warm.message, warm.timeout_s, warm.headers, repeatable=False
+        )
+        call.asyncio_future = warm.answer
+        call.number = warm.number
+        call.due = warm.due
+        call.place = place
+        call.request_id = warm.request_id
+        return call
 
     def watch(self) -> None:
         """It is with nobody who knows its deadline: end it when that has passed."""

@@ -11,14 +11,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from dbgrains.sansio.identity import key_form
+
+if TYPE_CHECKING:
+    from dbgrains.remote.endpoint import Endpoint
+
+USE_NOTED_S: Final = 1.0
+"""Uses of one place that are closer together than this count as one; a tenth of the time to live at most."""
 
 
 class Place:
     """One remembered activation. Also what a call that was sent there carries."""
 
-    __slots__ = ("address", "identity", "kind", "member_id", "target", "used_at")
+    __slots__ = ("address", "endpoint", "identity", "kind", "member_id", "target", "used_at")
 
     def __init__(self, kind: str, identity: str, address: str, member_id: str, used_at: float) -> None:
         self.kind = kind
@@ -26,6 +33,8 @@ class Place:
         self.address = address
         self.member_id = member_id
         self.target = f"@grain/{key_form(kind, identity)}"
+        self.endpoint: Endpoint | None = None
+        """What leads there, once a call has gone that way; of use while it is not `down`."""
         self.used_at = used_at
 
     def __repr__(self) -> str:
@@ -54,11 +63,12 @@ class PidCache:
         "_evicted",
         "_expired",
         "_forgotten",
-        "_hits",
         "_misses",
         "_now",
         "_size",
         "_ttl_s",
+        "hits",
+        "note_s",
         "places",
     )
 
@@ -67,11 +77,14 @@ class PidCache:
         self._ttl_s = ttl_s
         self._now = now
         self.places: dict[str, OrderedDict[str, Place]] = {}
-        """By kind and identity, for whoever cannot afford a call: look, then `use`. The order of each inner
-        dict is the order of use, so its first entry is its least recently used."""
+        """By kind and identity, for whoever cannot afford a call: look, then `use` the place if it was not used
+        for `note_s`, and count the hit otherwise. The order of each inner dict is the order of use, so its first
+        entry is its least recently used."""
+        self.note_s = min(USE_NOTED_S, ttl_s / 10)
+        self.hits = 0
         self._by_member: dict[str, dict[int, Place]] = {}
         self._size = 0
-        self._hits = self._misses = self._evicted = self._expired = self._forgotten = 0
+        self._misses = self._evicted = self._expired = self._forgotten = 0
 
     def get(self, kind: str, identity: str) -> Place | None:
         """Where the identity was last seen, and note that somebody asked."""
@@ -91,7 +104,7 @@ class PidCache:
             return False
         place.used_at = now
         self.places[place.kind].move_to_end(place.identity)
-        self._hits += 1
+        self.hits += 1
         return True
 
     def put(self, kind: str, identity: str, address: str, member_id: str) -> Place:
@@ -152,7 +165,7 @@ class PidCache:
     def statistics(self) -> PidCacheStatistics:
         return PidCacheStatistics(
             size=self._size,
-            hits=self._hits,
+            hits=self.hits,
             misses=self._misses,
             evicted=self._evicted,
             expired=self._expired,

@@ -2,7 +2,7 @@
 
     active on this member and idle      its turn runs right here; nothing else is made
     active on this member, busy         a `ClusterCall` waits in its mailbox
-    last seen on another member         a `ClusterCall` goes into the outbox of that member
+    last seen on another member         a `WarmCall` goes into the outbox of that member
     anything else                       a `ClusterCall` goes to the `Router`, which knows the place or finds it
 
 This is the warm path: everything that most calls don't need is behind the first miss.
@@ -96,14 +96,13 @@ class RequestPath:
                         return await answer_of(answer)
                     return answer
             elif place is not None and (router := self._router) is not None:
-                timeout_s = self._request_timeout_s if timeout is None else timeout
-                call = ClusterCall(router, kind, identity, message, timeout_s, headers, repeatable=False)
-                router.send(call, place)
-                try:
-                    return await call
-                except asyncio.CancelledError:
-                    call.withdraw()
-                    raise
+                call = router.send(place, message, self._request_timeout_s if timeout is None else timeout, headers)
+                if call is not None:
+                    try:
+                        return await call.answer
+                    except asyncio.CancelledError:
+                        call.withdraw()
+                        raise
         return await self._call(identity, kind, message, timeout, headers, idempotency_key)
 
     async def request_or_none(

@@ -22,6 +22,7 @@ from dbgrains.actor.clock import SystemClock
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.turn import step_to_end
 from dbgrains.cluster.route import Route, Target
+from dbgrains.cluster.warm_call import WarmCall
 from dbgrains.errors import (
     DbgrainsError,
     MovedError,
@@ -35,6 +36,7 @@ from dbgrains.sansio.identity import ClusterIdentity, key_form
 from dbgrains.sansio.request_retry import may_send_again
 
 if TYPE_CHECKING:
+    from dbgrains.actor.process import Headers
     from dbgrains.actor.system import ActorSystem
     from dbgrains.cluster.activator import Activator
     from dbgrains.cluster.call import ClusterCall
@@ -78,6 +80,7 @@ class Router:
         self.now = asyncio.get_running_loop().time if type(system.clock) is SystemClock else system.clock.now
         self.next_number: Callable[[], int] = itertools.count(1).__next__
         """Numbers for calls, in the order in which they are made."""
+        self.create_future = system.loop.create_future
         self.waiting_count = 0
         """Calls that wait for a route; bounded by `parked_requests_max`."""
         self.routes: dict[tuple[str, str], Route] = {}
@@ -115,12 +118,25 @@ class Router:
         else:
             self._send(call, place)
 
-    def send(self, call: ClusterCall, place: Place) -> None:
-        """Send `call` to a place that the cache holds."""
-        if self.cache.use(place, call.now):
-            self._send(call, place)
+    def send(self, place: Place, message: object, timeout_s: float, headers: Headers | None) -> WarmCall | None:
+        """Call the grain at a place that the cache holds; None when it does not lead there at once."""
+        now = self.now()
+        cache = self.cache
+        if now - place.used_at > cache.note_s:
+            if not cache.use(place, now):
+                return None
         else:
-            self.dispatch(call)
+            cache.hits += 1
+        endpoint = place.endpoint
+        if endpoint is None or endpoint.down is not None:
+            if self.remote is None:
+                return None
+            endpoint = place.endpoint = self.remote.endpoint(place.address, place.member_id)
+            if endpoint is None:
+                return None
+        call = WarmCall(self, place, message, now, timeout_s, headers)
+        call.request_id = endpoint.outbox.request(place.target, message, call, call.due, headers)
+        return call
 
     def _send(self, call: ClusterCall, place: Place) -> None:
         remote = self.remote
@@ -169,7 +185,7 @@ class Router:
         route = self.routes.get((call.kind, call.identity)) if self.routes else None
         return route is not None and route.drop(call)
 
-    def withdraw(self, call: ClusterCall) -> None:
+    def withdraw(self, call: ClusterCall | WarmCall) -> None:
         """Its caller was cancelled: whoever has it need not start it."""
         if call.request_id and call.place is not None and self.remote is not None:
             self.remote.cancel_request(call.place.address, call.place.member_id, call.request_id)

@@ -195,6 +195,14 @@ class Remote:
         call.fail(endpoint.unreachable(target))
         return 0
 
+    def endpoint(self, address: str, member_id: str) -> Endpoint | None:
+        """What takes requests to a peer now, for whoever has many: its `outbox`, for as long as it is not `down`.
+
+        None when requests would fail at once; `post_request` says why.
+        """
+        endpoint = self._data.get((address, member_id))
+        return endpoint if endpoint is not None and endpoint.down is None else None
+
     def cancel_request(self, address: str, member_id: str, request_id: int, lane: Lane = Lane.DATA) -> None:
         """The caller of a request gave up: nobody is told its end, and what has not started need not start."""
         endpoints = self._data if lane is Lane.DATA else self._endpoints.system
