@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench protos docs compose-test ci clean
+.PHONY: help demo test check format bench protos docs compose-test matrix ci clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##[[:space:]]*/  make \1\t/' | expand -t 22
@@ -43,11 +43,14 @@ docs: $(VENV)/.dev  ## write docs/configuration.md, run the examples in README.m
 compose-test: $(VENV)/.dev  ## compose.yaml under a real Docker engine: load, kill -9 a member, restart Redis
 	$(BIN)/python -m tests.compose
 
+matrix:  ## unit, conformance and remote tests on every CPython found, and on the lowest versions allowed
+	$(PYTHON) -m tests.matrix $(ARGS)
+
 ci:  ## what the continuous integration runs
 	bash .ci/run
 
 clean:  ## remove what was installed and cached
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # Where ensurepip is missing (Debian without python3-venv), the pip that is there fills the virtualenv.
 # Dependency groups need pip 25.1.
