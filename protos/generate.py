@@ -20,24 +20,27 @@ from pathlib import Path
 
 GENERATOR = ("grpcio-tools==1.63.0", "protobuf==5.26.1", "setuptools<80")
 PROTOS = Path(__file__).resolve().parent
-WIRE = PROTOS.parent / "dbgrains" / "wire"
+PACKAGE = PROTOS.parent / "dbgrains"
+WIRE = PACKAGE / "wire"
+OPTIONS = "grain_options_pb2"
+"""Stays in the package itself: users' generated modules import it by the name that its .proto has."""
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         generated = _generate(Path(directory))
     if "--check" in sys.argv[1:]:
-        stale = [name for name, text in generated.items() if _text_of(WIRE / name) != text]
+        stale = [str(path) for path, text in generated.items() if _text_of(path) != text]
         if stale:
             sys.stderr.write(f"not what protos/ generates: {', '.join(stale)}; run: make protos\n")
         return 1 if stale else 0
-    for name, text in generated.items():
-        (WIRE / name).write_text(text, encoding="utf-8")
+    for path, text in generated.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
-def _generate(directory: Path) -> dict[str, str]:
-    """File name -> content of everything that belongs into `dbgrains/wire`."""
+def _generate(directory: Path) -> dict[Path, str]:
+    """File -> content of everything that is generated from this folder."""
     venv.create(directory / "venv", with_pip=True)
     python = directory / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", *GENERATOR], check=True)
@@ -49,15 +52,17 @@ def _generate(directory: Path) -> dict[str, str]:
         check=True,
     )
     return {
-        path.name: _moved_to_wire(path.read_text(encoding="utf-8"))
+        (PACKAGE if path.stem == OPTIONS else WIRE) / path.name: _moved_to_wire(path.read_text(encoding="utf-8"))
         for path in sorted((out / "dbgrains").glob("*_pb2.py*"))
     }
 
 
 def _moved_to_wire(text: str) -> str:
-    """The generated modules live in dbgrains.wire, not in the package that the .proto's folder suggests."""
-    text = re.sub(r"^from dbgrains import (\w+_pb2)", r"from dbgrains.wire import \1", text, flags=re.MULTILINE)
-    return re.sub(r"'dbgrains\.(\w+_pb2)'", r"'dbgrains.wire.\1'", text)
+    """The modules of the wire live in dbgrains.wire, not in the package that the .proto's folder suggests."""
+    text = re.sub(
+        r"^from dbgrains import (?!grain_options)(\w+_pb2)", r"from dbgrains.wire import \1", text, flags=re.MULTILINE
+    )
+    return re.sub(r"'dbgrains\.(?!grain_options)(\w+_pb2)'", r"'dbgrains.wire.\1'", text)
 
 
 def _text_of(path: Path) -> str:

@@ -6,13 +6,17 @@ one; text and outcome are always kept. Texts are cut: an answer is no place for 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from dbgrains import errors
 from dbgrains.errors import DbgrainsError, Outcome, RequestError
 from dbgrains.wire.remote_pb2 import Failure
 
 TEXT_CHARACTERS_MAX: Final = 4096
+DETAILS_BYTES_MAX: Final = 64 * 1024
+"""More than this of a GrainError's details does not travel."""
 
 _CODE_OF: Final[dict[type[DbgrainsError], Failure.Code]] = {
     errors.RequestError: Failure.REQUEST,
@@ -43,6 +47,9 @@ _CODE_OF: Final[dict[type[DbgrainsError], Failure.Code]] = {
     errors.StateFencedError: Failure.STATE_FENCED,
     errors.NameTakenError: Failure.NAME_TAKEN,
     errors.StoppedError: Failure.STOPPED,
+    errors.GrainError: Failure.GRAIN,
+    errors.CallCycleError: Failure.CALL_CYCLE,
+    errors.StreamLostError: Failure.STREAM_LOST,
 }
 _CLASS_OF: Final = {code: error for error, code in _CODE_OF.items()}
 
@@ -66,6 +73,12 @@ def encode_failure(request_id: int, error: DbgrainsError) -> Failure:
     if isinstance(error, errors.ActorFailedError):
         failure.type_name = _cut(error.type_name)
         failure.original_text = _cut(error.text)
+        if isinstance(error, errors.GrainError):
+            failure.grain_code = _cut(error.code)
+            failure.grain_details = _details(error)
+            failure.traceback = _last(error.traceback or "")
+    elif isinstance(error, errors.CallCycleError):
+        failure.chain.extend(_cut(call) for call in error.chain)
     elif isinstance(error, errors.MovedError):
         failure.member_id = error.member_id
         failure.address = error.address
@@ -81,6 +94,17 @@ def decode_failure(failure: Failure) -> DbgrainsError:
     error: DbgrainsError
     if cls is errors.ActorFailedError:
         error = errors.ActorFailedError(failure.text, type_name=failure.type_name, text=failure.original_text)
+    elif cls is errors.GrainError:
+        error = errors.GrainError(
+            failure.text,
+            code=failure.grain_code,
+            details=_read_details(failure.grain_details),
+            type_name=failure.type_name,
+            text=failure.original_text,
+            traceback=failure.traceback or None,
+        )
+    elif cls is errors.CallCycleError:
+        error = errors.CallCycleError(failure.text, chain=failure.chain)
     elif cls is errors.MovedError:
         error = errors.MovedError(
             failure.text,
@@ -100,8 +124,35 @@ def decode_failure(failure: Failure) -> DbgrainsError:
     return error
 
 
+def _details(error: errors.GrainError) -> bytes:
+    """What the raiser put into `details`; what cannot travel, or is too much, is replaced by the reason."""
+    if not error.details:
+        return b""
+    try:
+        details = msgspec.msgpack.encode(error.details)
+    except (TypeError, ValueError, OverflowError, RecursionError) as refused:
+        return msgspec.msgpack.encode({"details_lost": f"{type(refused).__name__}: {refused}"})
+    if len(details) > DETAILS_BYTES_MAX:
+        return msgspec.msgpack.encode({"details_lost": f"{len(details)} bytes; at most {DETAILS_BYTES_MAX} travel"})
+    return details
+
+
+def _read_details(details: bytes) -> dict[str, Any] | None:
+    if not details:
+        return None
+    try:
+        return msgspec.msgpack.decode(details, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        return {"details_lost": f"{type(error).__name__}: {error}"}
+
+
 def _ms(seconds: float) -> int:
     return min(max(0, round(seconds * 1000)), 2**32 - 1)
+
+
+def _last(text: str) -> str:
+    """The end of a traceback, where the error is."""
+    return _cut(text[-TEXT_CHARACTERS_MAX:])
 
 
 def _cut(text: str) -> str:

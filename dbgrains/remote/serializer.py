@@ -1,8 +1,9 @@
 """Which messages can travel, and as what bytes.
 
-A type travels as (serializer id, type name). Three serializers are built in: 0 protobuf (every generated class,
+A type travels as (serializer id, type name). Four serializers are built in: 0 protobuf (every generated class,
 by its full name), 1 JSON and 2 msgpack (types that were registered; both through msgspec, so dataclasses,
-Structs, enums and attrs classes work, pydantic models travel as JSON). Applications add their own from 16 on.
+Structs, enums and attrs classes work, pydantic models travel as JSON), and 3 for the calls of grains' methods, which
+know their own bytes. Applications add their own from 16 on.
 
 Nothing is ever imported, or constructed from a class, because the wire named it: what arrives is looked up
 among the registered types, and an unknown name is answered as such. There is no pickle, and will be none.
@@ -33,6 +34,7 @@ from dbgrains.remote.builtin_codecs import LocalIdentity, builtin_codecs
 PROTOBUF: Final = 0
 JSON: Final = 1
 MSGPACK: Final = 2
+GRAIN: Final = 3
 CUSTOM_MIN: Final = 16
 """Ids below are the package's own."""
 
@@ -125,6 +127,23 @@ class Serializers:
         self._by_wire[wire] = decode
         return cls
 
+    def register_call(self, cls: type, name: str, encode: Encode, decode: Decode) -> None:
+        """Let the calls of one method of a grain travel, or its answers: `cls` is made for that method alone.
+
+        `name` holds kind and method; ConfigError when another class has it. Registering again is harmless.
+        """
+        if cls in self._by_class:
+            return
+        wire = wire_type(GRAIN, name)
+        if wire in self._by_wire:
+            kind = name.partition("/")[0]
+            raise ConfigError(
+                f"two contracts of one kind: {name!r} of {cls.__module__} is taken by another class of kind {kind!r}; "
+                "use one class for both, or give one of them another kind"
+            )
+        self._by_class[cls] = (wire, encode)
+        self._by_wire[wire] = decode
+
     def add(self, serializer_id: int, serializer: Serializer, priority: int = 0) -> None:
         """Add a serializer of the application. Types that are registered or built in never reach it;
         among added ones the higher priority is asked first. All members need the same id for it.
@@ -194,6 +213,8 @@ class Serializers:
         for _, known_id, serializer in self._custom:
             if known_id == serializer_id:
                 return _CustomDecoder(serializer, name)
+        if serializer_id == GRAIN:
+            raise self._unknown(wire, "its grain has no such method there, or the kind is not registered there")
         if serializer_id == PROTOBUF:
             raise self._unknown(wire, "it is not among Serializers(allow_protobuf=...)")
         raise self._unknown(wire, "register it here as well: serializers.register(...)")

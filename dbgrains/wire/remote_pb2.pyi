@@ -158,7 +158,7 @@ class Goodbye(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("request_id", "code", "outcome", "text", "type_name", "original_text", "member_id", "address", "retry_after_ms")
+    __slots__ = ("request_id", "code", "outcome", "text", "type_name", "original_text", "member_id", "address", "retry_after_ms", "grain_code", "grain_details", "traceback", "chain")
     class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         REQUEST: _ClassVar[Failure.Code]
@@ -189,6 +189,9 @@ class Failure(_message.Message):
         STATE_FENCED: _ClassVar[Failure.Code]
         NAME_TAKEN: _ClassVar[Failure.Code]
         STOPPED: _ClassVar[Failure.Code]
+        GRAIN: _ClassVar[Failure.Code]
+        CALL_CYCLE: _ClassVar[Failure.Code]
+        STREAM_LOST: _ClassVar[Failure.Code]
     REQUEST: Failure.Code
     TIMEOUT: Failure.Code
     CANCELLED: Failure.Code
@@ -217,6 +220,9 @@ class Failure(_message.Message):
     STATE_FENCED: Failure.Code
     NAME_TAKEN: Failure.Code
     STOPPED: Failure.Code
+    GRAIN: Failure.Code
+    CALL_CYCLE: Failure.Code
+    STREAM_LOST: Failure.Code
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NOT_STARTED: _ClassVar[Failure.Outcome]
@@ -236,6 +242,10 @@ class Failure(_message.Message):
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    GRAIN_CODE_FIELD_NUMBER: _ClassVar[int]
+    GRAIN_DETAILS_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
     request_id: int
     code: Failure.Code
     outcome: Failure.Outcome
@@ -245,7 +255,11 @@ class Failure(_message.Message):
     member_id: str
     address: str
     retry_after_ms: int
-    def __init__(self, request_id: _Optional[int] = ..., code: _Optional[_Union[Failure.Code, str]] = ..., outcome: _Optional[_Union[Failure.Outcome, str]] = ..., text: _Optional[str] = ..., type_name: _Optional[str] = ..., original_text: _Optional[str] = ..., member_id: _Optional[str] = ..., address: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+    grain_code: str
+    grain_details: bytes
+    traceback: str
+    chain: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_id: _Optional[int] = ..., code: _Optional[_Union[Failure.Code, str]] = ..., outcome: _Optional[_Union[Failure.Outcome, str]] = ..., text: _Optional[str] = ..., type_name: _Optional[str] = ..., original_text: _Optional[str] = ..., member_id: _Optional[str] = ..., address: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., grain_code: _Optional[str] = ..., grain_details: _Optional[bytes] = ..., traceback: _Optional[str] = ..., chain: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class HealthQuery(_message.Message):
     __slots__ = ("service",)

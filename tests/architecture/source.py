@@ -55,4 +55,8 @@ class Source:
 def sources(*folders: Path) -> list[Source]:
     """Every hand-written Python file in `folders`, sorted."""
     found = {path for folder in folders for path in folder.rglob("*.py")}
-    return [Source(path) for path in sorted(found) if not path.is_relative_to(GENERATED) or path.stem == "__init__"]
+    return [Source(path) for path in sorted(found) if not _is_generated(path)]
+
+
+def _is_generated(path: Path) -> bool:
+    return (path.is_relative_to(GENERATED) and path.stem != "__init__") or path.stem.endswith("_pb2")

@@ -7,7 +7,9 @@ import pytest
 from dbgrains import errors
 from dbgrains.errors import (
     ActorFailedError,
+    CallCycleError,
     DbgrainsError,
+    GrainError,
     MovedError,
     NotHereError,
     Outcome,
@@ -23,7 +25,7 @@ PLAIN = [
     for cls in vars(errors).values()
     if isinstance(cls, type)
     and issubclass(cls, RequestError)
-    and cls not in (ActorFailedError, MovedError, OverloadedError, StorageUnavailableError)
+    and cls not in (ActorFailedError, GrainError, MovedError, OverloadedError, StorageUnavailableError)
 ]
 
 
@@ -44,6 +46,38 @@ def test_every_request_error_arrives_as_itself(cls: type[RequestError]):
 @pytest.mark.parametrize("outcome", Outcome)
 def test_what_is_known_about_the_work_arrives(outcome: Outcome):
     assert travelled(NotHereError("x", outcome=outcome)).outcome is outcome
+
+
+def test_what_a_method_says_about_its_failure_arrives():
+    details = {"sku": "tea", "left": 0, "tried": [1, 2.5, None, True, b"x"]}
+    error = travelled(
+        GrainError(
+            "none left", code="out_of_stock", details=details, type_name="KeyError", text="tea", traceback="a\nb"
+        )
+    )
+
+    assert isinstance(error, GrainError)
+    assert (str(error), error.code, error.details) == ("none left", "out_of_stock", details)
+    assert (error.type_name, error.text, error.traceback) == ("KeyError", "tea", "a\nb")
+    assert error.outcome is Outcome.RAN
+
+
+@pytest.mark.parametrize(
+    "details", [{"what": object()}, {"n": 2**80}, {"text": "x" * 100_000}], ids=["object", "int", "long"]
+)
+def test_details_that_cannot_travel_are_replaced_by_the_reason(details: dict[str, object]):
+    error = travelled(GrainError(code="odd", details=details))
+
+    assert isinstance(error, GrainError)
+    assert error.code == "odd"
+    assert list(error.details) == ["details_lost"]
+
+
+def test_the_chain_of_a_cycle_arrives():
+    error = travelled(CallCycleError("a waits for itself", chain=["a/1.x", "b/2.y"]))
+
+    assert isinstance(error, CallCycleError)
+    assert error.chain == ("a/1.x", "b/2.y")
 
 
 def test_the_fields_arrive():
