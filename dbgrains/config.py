@@ -296,6 +296,10 @@ class ClusterConfig:
     node_name: str | None = None
     """First half of the member id, for humans. None: the host's name."""
 
+    operator_drain: bool = True
+    """Whether `dbgrains drain` may make this member leave: any process that passes the handshake can ask. With TLS
+    those are the ones that hold a certificate."""
+
     labels: Mapping[str, str] = field(default_factory=dict)
     """Free text about this member for strategies of others, such as zone; `weight` is its share of grains."""
 

@@ -58,7 +58,7 @@ async def serve(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object
             results = await asyncio.gather(*reasons, return_exceptions=True)
     if failures := [result for result in results if isinstance(result, Exception)]:
         raise failures[0]
-    return EXIT_STOPPED if stopped_itself else EXIT_LEFT
+    return EXIT_STOPPED if stopped_itself and not cluster.asked_to_leave else EXIT_LEFT
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

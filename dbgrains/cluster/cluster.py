@@ -23,6 +23,7 @@ from dbgrains.actor.system import ActorSystem
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind, kinds_by_name
 from dbgrains.cluster.member_list import MemberList
 from dbgrains.cluster.node import Node
+from dbgrains.cluster.operator_desk import DESK, OperatorDesk, register_operator_messages
 from dbgrains.cluster.request import RequestPath
 from dbgrains.config import ClusterConfig, RemoteConfig
 from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ConfigError
@@ -137,11 +138,16 @@ class Cluster(RequestPath):
         self._remote: Remote | None = None
         if remote is not None or transport is not None or provider is not None:
             self._remote = Remote(self.system, remote, transport)
+            register_operator_messages(self._remote)
             self.register_messages(*messages)
         elif client:
             raise ConfigError(f"cluster {name!r}: a client needs a provider that names the members")
+        self.asked_to_leave = ""
+        """Why this process was told to leave, by an operator; '' when it was not."""
         self._state = ClusterState.NEW
+        self._leaves_soon = False
         self._node: Node | None = None
+        self._desk = OperatorDesk(self, lambda: self._node, self._leave_by_order)
         self._blocked: frozenset[str] = frozenset()
         self._started_extensions: list[Extension] = []
         self._starting: asyncio.Task[None] | None = None
@@ -166,6 +172,15 @@ class Cluster(RequestPath):
         caller does not stop it half-way.
         """
         await asyncio.shield(self._begin_shutdown())
+
+    def prepare_to_leave(self) -> None:
+        """Let health checks say that this process is about to leave, so that nobody sends it work from outside.
+
+        Nothing else changes before `shutdown`: it hosts, calls and is called as before.
+        """
+        self._leaves_soon = True
+        if self._remote is not None:
+            self._remote.health.set_serving(False)
 
     async def abandon(self) -> None:
         """Stop at once, as if the process had died: nobody is told, and nothing is given back by the provider.
@@ -204,6 +219,8 @@ class Cluster(RequestPath):
             raise
 
     async def _come_up(self) -> None:
+        if self._remote is not None and not self._is_client:
+            self.system.registry.add(DESK, self._desk)
         await self._join()
         for extension in self.extensions:
             self._started_extensions.append(extension)
@@ -232,6 +249,7 @@ class Cluster(RequestPath):
         self._routes = router.routes
         self._places = node.cache.places
         self._hosted = node.activator.kinds
+        self._desk.joined(node.member.id)
 
     async def _leave(self, *, graceful: bool) -> None:
         """Take no new requests, and end the incarnation."""
@@ -269,6 +287,8 @@ class Cluster(RequestPath):
                         **failure_fields(error),
                     )
             await self._leave(graceful=graceful)
+            await self._desk.close()
+            self.system.registry.remove(DESK)
             if self._remote is not None:
                 await self._remote.stop()
         finally:
@@ -281,6 +301,10 @@ class Cluster(RequestPath):
     async def _system_stops(self) -> None:
         if self._state not in (ClusterState.NEW, ClusterState.STOPPED):
             await self.shutdown()
+
+    def _leave_by_order(self, why: str) -> None:
+        self.asked_to_leave = self.asked_to_leave or why
+        self._begin_shutdown()
 
     # --- a dead incarnation -------------------------------------------------------------------------------
 
@@ -334,6 +358,11 @@ class Cluster(RequestPath):
     @property
     def state(self) -> ClusterState:
         return self._state
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is about to leave, leaves, or has left."""
+        return self._leaves_soon or self._state in (ClusterState.STOPPING, ClusterState.STOPPED)
 
     @property
     def is_client(self) -> bool:

@@ -203,7 +203,7 @@ class Node:
                 cluster=self.cluster_name,
                 member_id=self.member.id,
                 address=f"client:{self.member.id}" if self.is_client else "",
-                settings=f"{self._lookup.settings}; {self.config.lease.describe()}",
+                settings=self._lookup.settings and f"{self._lookup.settings}; {self.config.lease.describe()}",
                 blocked=dict.fromkeys(self.members.blocked, "an earlier incarnation of this process"),
             )
             if remote.hello.member_id:

@@ -145,7 +145,7 @@ def decide(own: Hello, peer: Hello) -> Verdict:
             RefusalCode.DUPLICATE,
             f"two processes use one {what}: {own.member_id} at {own.address} and {peer.member_id} at {peer.address}",
         )
-    if peer.settings != own.settings:
+    if peer.settings != own.settings and not (_has_no_part(own) or _has_no_part(peer)):
         return Refused(
             RefusalCode.SETTINGS,
             f"settings: {_who(own)} has '{own.settings}', {_who(peer)} has '{peer.settings}'; they must be equal",
@@ -245,6 +245,11 @@ def _code(wire: int) -> RefusalCode:
         return RefusalCode(wire)
     except ValueError:
         return RefusalCode.OTHER
+
+
+def _has_no_part(hello: Hello) -> bool:
+    """A client whose lookup names no settings: it places nothing, so nobody depends on what it believes."""
+    return hello.is_client and not hello.settings
 
 
 def _who(hello: Hello) -> str:

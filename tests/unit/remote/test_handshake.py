@@ -63,6 +63,16 @@ def test_what_does_not_fit_is_refused_with_both_values(peer: Hello, code: Refusa
         assert value in verdict.reason
 
 
+def test_a_client_without_settings_may_talk_to_a_member_and_no_other_process_without_them():
+    client = replace(PEER, address="client:b.1", settings="")
+
+    assert decide(OWN, client) == decide(client, OWN) == Accepted(1)
+    for other in (replace(PEER, settings=""), replace(client, settings="ttl=9")):
+        verdict = decide(OWN, other)
+        assert isinstance(verdict, Refused)
+        assert verdict.code is RefusalCode.SETTINGS
+
+
 def test_who_connected_checks_the_incarnation_as_well():
     verdict = decide(replace(OWN, expected_member_id="b.0"), PEER)
 
