@@ -83,12 +83,18 @@ class UnpluggableStorage:
 
 
 class MemorySite:
-    """Everything in memory: provider, records and network. `network` and `database` take faults."""
+    """Everything in memory: provider, records and network. `network` and `database` take faults.
 
-    def __init__(self, database: MemoryDatabase | None = None) -> None:
+    `lookup` makes each member another lookup than the one over the database.
+    """
+
+    def __init__(
+        self, database: MemoryDatabase | None = None, *, lookup: Callable[[], IdentityLookup] | None = None
+    ) -> None:
         self.agent = InMemoryAgent()
         self.network = MemoryNetwork()
         self.database = database or MemoryDatabase()
+        self._lookup = lookup
 
     def parts(self) -> Parts:
         name = uuid.uuid4().hex
@@ -100,7 +106,7 @@ class MemorySite:
 
         return Parts(
             provider=InMemoryProvider(self.agent),
-            lookup=DbIdentityLookup(cast(IdentityStorage, storage)),
+            lookup=DbIdentityLookup(cast(IdentityStorage, storage)) if self._lookup is None else self._lookup(),
             transport=self.network.transport(name),
             cut_off=cut_off,
             buried=self.agent.deregister,

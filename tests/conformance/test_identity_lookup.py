@@ -1,4 +1,4 @@
-"""The lookup suite: the DB lookup in memory, and on a real server with real links."""
+"""The lookup suite: every lookup in memory, and the DB lookup on a real server with real links as well."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.testing.cluster_fixture import MemorySite, Site
 from dbgrains.testing.conformance.identity_lookup import IdentityLookupConformance
 from dbgrains.testing.redis_server import RedisServer
@@ -22,3 +23,11 @@ class TestDbLookupOnValkey(IdentityLookupConformance):
     @pytest.fixture
     async def site(self, valkey: RedisServer) -> AsyncIterator[Site]:
         yield RedisSite(valkey.url)
+
+
+class TestConsistentHashLookup(IdentityLookupConformance):
+    follows_strategies = False
+
+    @pytest.fixture
+    async def site(self) -> AsyncIterator[Site]:
+        yield MemorySite(lookup=ConsistentHashIdentityLookup)
