@@ -46,6 +46,7 @@ harmless ask `outcome is Outcome.NOT_STARTED`.
     │   └── StorageCorruptError          a key of ours holds something that is not ours
     └── StateError                       a fenced state cell
         ├── StateConflictError           somebody wrote a newer version
+        │   └── StateLostError           the database has an older one: it forgot what it had acknowledged
         └── StateFencedError             the writer's token is no longer the activation's
 """
 
@@ -339,6 +340,19 @@ class StateError(DbgrainsError):
 
 class StateConflictError(StateError):
     """The stored version is not the one this activation loaded."""
+
+
+class StateLostError(StateConflictError):
+    """The stored version is older than what was read or acknowledged before: the database was flushed, or fell back.
+
+    `found` is the stored version (0: nothing is stored), `known` the one that this activation holds. It still has the
+    value: load and save it again, if that is right for the data.
+    """
+
+    def __init__(self, message: str, *, found: int, known: int) -> None:
+        super().__init__(message)
+        self.found = found
+        self.known = known
 
 
 class StateFencedError(StateError):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -30,9 +31,11 @@ from dbgrains.cluster.interfaces import ClusterServices
 from dbgrains.errors import AlreadyStartedError, ConfigError, StorageConfigError, StorageError
 from dbgrains.redisio.acl import grant_hint
 from dbgrains.redisio.checks import check_server
-from dbgrains.redisio.client import ClientFactory, RedisClient
+from dbgrains.redisio.client import ClientFactory, ScriptClient
+from dbgrains.redisio.deployment import parse_deployment
+from dbgrains.redisio.opening import client_for
 from dbgrains.redisio.script import load_scripts
-from dbgrains.redisio.target import RedisTarget, RedisTls
+from dbgrains.redisio.target import RedisTls
 from dbgrains.sansio.topology import Member
 
 _SCRIPTS: Final = load_scripts(Path(__file__).parent / "redis_scripts")
@@ -51,8 +54,9 @@ class _Row(msgspec.Struct, frozen=True):
 class RedisProvider:
     """Registers this member in Redis (6.2 or newer) or Valkey, and reports who else is there.
 
-    Renewal interval, ttl and timeout are those of the cluster's `LeaseConfig`. The server may be the one of the
-    identity storage: keys do not meet. `allow_eviction` accepts a server that may delete our keys.
+    `url` names one server, Sentinels or a Redis Cluster, as it does for `RedisIdentityStorage`. Renewal interval, ttl
+    and timeout are those of the cluster's `LeaseConfig`. The server may be the one of the identity storage: keys do
+    not meet. `allow_eviction` accepts a server that may delete our keys.
     """
 
     def __init__(
@@ -63,12 +67,21 @@ class RedisProvider:
         password: str | None = None,
         tls: RedisTls | None = None,
         allow_eviction: bool = False,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
         client_factory: ClientFactory | None = None,
     ) -> None:
-        self._target = RedisTarget.parse(url, username=username, password=password, tls=tls)
+        self._deployment = parse_deployment(
+            url,
+            username=username,
+            password=password,
+            tls=tls,
+            sentinel_username=sentinel_username,
+            sentinel_password=sentinel_password,
+        )
         self._allow_eviction = allow_eviction
         self._factory = client_factory
-        self._client: RedisClient | None = None
+        self._client: ScriptClient | None = None
         self._services: ClusterServices | None = None
         self._task: asyncio.Task[None] | None = None
         self._reset()
@@ -95,16 +108,16 @@ class RedisProvider:
         self._reset()
         self._keys = [f"{tag}:M", f"{tag}:R"]
         self._services = services
-        self._client = RedisClient(
-            self._target,
+        self._client = client_for(
+            self._deployment,
             timeout_s=lease.storage_timeout_s,
-            needed=grant_hint(services.cluster_name, self._target.username),
+            needed=grant_hint(services.cluster_name, self._deployment.username),
             connections=1,
             factory=self._factory,
         )
         self._client.start()
         try:
-            await check_server(self._client, allow_eviction=self._allow_eviction)
+            await self._client.connect(partial(check_server, allow_eviction=self._allow_eviction))
             await self._beat(services, self._client)
         except BaseException:
             await self.stop(graceful=self._reported is not None)
@@ -128,7 +141,7 @@ class RedisProvider:
         finally:
             await client.stop()
 
-    async def _run(self, services: ClusterServices, client: RedisClient) -> None:
+    async def _run(self, services: ClusterServices, client: ScriptClient) -> None:
         interval_s = services.config.lease.renew_interval_s
         while True:
             # Members that started together should not beat together.
@@ -146,7 +159,7 @@ class RedisProvider:
             if not go_on:
                 return
 
-    async def _beat(self, services: ClusterServices, client: RedisClient) -> bool:
+    async def _beat(self, services: ClusterServices, client: ScriptClient) -> bool:
         """One round trip; whether this member is still registered."""
         ttl_us = round(services.config.lease.ttl_s * 1_000_000)
         if services.is_client:
@@ -219,7 +232,7 @@ class RedisProvider:
 
     def __repr__(self) -> str:
         seen = "not started" if self._services is None else f"{len(self._reported or ())} members"
-        return f"RedisProvider({self._target}, {seen})"
+        return f"RedisProvider({self._deployment}, {seen})"
 
 
 def _member(id: str, data: bytes) -> Member:

@@ -6,7 +6,8 @@ from typing import Final
 
 ACL_COMMANDS: Final = (
     "+eval +evalsha +eval_ro +evalsha_ro +hget +hmget +hgetall +hset +hdel +hincrby +exists +type +del +sadd +srem "
-    "+scard +srandmember +sscan +time +info +ping +hello +auth +select +client|setname +client|setinfo"
+    "+scard +srandmember +sscan +time +info +ping +hello +auth +select +wait +asking +cluster|nodes +client|setname "
+    "+client|setinfo"
 )
 """What storage and provider run, inside scripts and outside."""
 

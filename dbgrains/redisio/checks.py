@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from dbgrains.errors import StorageConfigError, StorageUnavailableError
-from dbgrains.redisio.client import RedisClient
+from dbgrains.redisio.client import RedisClient, ScriptClient
 from dbgrains.redisio.script import Script
 
 Continuity = Literal["warn", "strict"]
@@ -29,21 +29,19 @@ log = structlog.get_logger()
 
 async def check_server(client: RedisClient, *, allow_eviction: bool) -> None:
     """Raise what makes the server unusable; log what makes it unwise."""
-    await client.first_contact()
     where = str(client.target)
     info = await _info(client)
     if info is None:
         log.warning("redis does not show its INFO: version, role and eviction are not checked", server=where)
         return
     client.can_run_read_only = _check_version(info, where)
-    _check_role(info, where)
+    _check_role(info, client)
     _check_memory(info, where, allow_eviction=allow_eviction)
 
 
-async def check_scripts(client: RedisClient, probe: Script, key: str, *, continuity: Continuity) -> None:
-    """See what a script can see: a sane clock, and the id that changes when the server restarts."""
+async def check_scripts(client: ScriptClient, probe: Script, key: str, *, where: str, continuity: Continuity) -> None:
+    """See what a script can see at `where`: a sane clock, and the id that changes when the server restarts."""
     seconds, replid = await client.run(probe, [key], lease=True)
-    where = str(client.target)
     if not _SECONDS_IN_2020 < int(seconds) < _SECONDS_IN_2200:
         raise StorageConfigError(f"redis: the clock of {where} is wrong: {seconds} s since 1970; set it, then start")
     if replid:
@@ -78,14 +76,23 @@ def _check_version(info: Mapping[str, Any], where: str) -> bool:
     return found >= _READ_ONLY_SCRIPTS_SINCE
 
 
-def _check_role(info: Mapping[str, Any], where: str) -> None:
+def _check_role(info: Mapping[str, Any], client: RedisClient) -> None:
+    where = str(client.target)
     mode = info.get("redis_mode", info.get("server_mode", "standalone"))
-    if mode == "cluster" or info.get("cluster_enabled") == 1:
-        raise StorageConfigError(f"redis: {where} is in cluster mode; expected a single server (or Sentinel's primary)")
+    if (mode == "cluster" or info.get("cluster_enabled") == 1) and not client.in_cluster:
+        raise StorageConfigError(
+            f"redis: {where} is in cluster mode; expected a single server. For a Redis Cluster use "
+            f"redis+cluster://{client.target.host}:{client.target.port}"
+        )
     if mode == "sentinel":
-        raise StorageConfigError(f"redis: {where} is a Sentinel; expected the primary that it watches")
+        raise StorageConfigError(
+            f"redis: {where} is a Sentinel; expected the primary that it watches. To have it ask the Sentinel use "
+            f"redis+sentinel://{client.target.host}:{client.target.port}/NAME"
+        )
     if info.get("role", "master") != "master":
         primary = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
+        if client.primary_may_move:
+            raise StorageUnavailableError(f"redis: {where} is a replica of {primary} at this moment")
         raise StorageConfigError(f"redis: {where} is a read-only replica of {primary}; connect to the primary")
 
 

@@ -3,7 +3,8 @@
 A caller never runs the client library itself. It leaves a command in the queue and awaits a plain future; the
 lane's own tasks talk to the server. So cancelling a caller cannot leave a connection with half a reply in it,
 and a command ends at its deadline whatever the connection does. What is queued while a connection is busy
-leaves together, as one pipeline. A connection that failed is thrown away whole, never repaired.
+leaves together, as one pipeline. A connection that failed is thrown away whole, never repaired; and so is one
+whose server says that it is no primary (any more): the next one may lead elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dbgrains.redisio.errors import FAILURES, is_missing_script
 
 _PIPELINE_WEIGHT_MAX: Final = 512
 _GRACE: Final = 0.05
+_ASKING: Final = ("ASKING",)
 
 log = structlog.get_logger()
 
@@ -30,17 +32,23 @@ class Command:
     """One command on its way: its words, what to send instead when its script is unknown, and its answer.
 
     The answer is whatever the server replied, which may be an exception object; the future itself fails only
-    when there is no reply.
+    when there is no reply. `asking` sends it to a node of a Redis Cluster that is just taking over its slot.
     """
 
-    __slots__ = ("answer", "deadline", "timer", "unknown_script", "weight", "words")
+    __slots__ = ("answer", "asking", "deadline", "timer", "unknown_script", "weight", "words")
 
     def __init__(
-        self, words: tuple[Any, ...], unknown_script: tuple[Any, ...] | None = None, *, weight: int = 1
+        self,
+        words: tuple[Any, ...],
+        unknown_script: tuple[Any, ...] | None = None,
+        *,
+        weight: int = 1,
+        asking: bool = False,
     ) -> None:
         self.words = words
         self.unknown_script = unknown_script
         self.weight = weight
+        self.asking = asking
         self.deadline = 0.0
         self.answer: asyncio.Future[Any]
         self.timer: asyncio.TimerHandle
@@ -59,7 +67,8 @@ class Command:
 class Lane:
     """`connections` connections that `connect` makes, each serving the queue in its own task.
 
-    `on_outcome(error)` hears of each exchange: None, or why there was no reply.
+    `on_outcome(error)` hears of each exchange: None, or why there was no reply. With an `afterword`, that command
+    follows each exchange on its connection, and each answer is a pair of the command's reply and the afterword's.
     """
 
     def __init__(
@@ -71,8 +80,11 @@ class Lane:
         connections: int,
         timeout_s: float,
         waiting_max: int = 1024,
+        afterword: tuple[Any, ...] | None = None,
     ) -> None:
         self.name = name
+        self._afterword = afterword
+        self._version = 0
         self._connect = connect
         self._on_outcome = on_outcome
         self._connections = connections
@@ -115,6 +127,10 @@ class Lane:
         self._wake()
         return command.answer
 
+    def reconnect(self) -> None:
+        """Send what comes from now on by new connections: they may lead to another server."""
+        self._version += 1
+
     def _wake(self) -> None:
         while self._idle:
             waiter = self._idle.popleft()
@@ -133,6 +149,7 @@ class Lane:
 
     async def _serve(self) -> None:
         client: Redis | None = None
+        version = self._version
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -144,9 +161,16 @@ class Lane:
                     self._idle.append(waiter)
                     await waiter
                     continue
+                if client is not None and version != self._version:
+                    self._discard(client)
+                    client = None
                 try:
-                    client = client or self._connect()
-                    await self._exchange(client, commands)
+                    if client is None:
+                        version = self._version
+                        client = self._connect()
+                    if not await self._exchange(client, commands):
+                        self._discard(client)
+                        client = None
                 except Exception as error:  # noqa: BLE001  whatever it was: those who wait hear of it, and we go on
                     self._failed(commands, error)
                     if client is not None:
@@ -177,13 +201,19 @@ class Lane:
             self._wake()
         return taken
 
-    async def _exchange(self, client: Redis, commands: list[Command]) -> None:
+    async def _exchange(self, client: Redis, commands: list[Command]) -> bool:
+        """Send, receive and tell; whether the connection is worth keeping."""
         async with asyncio.timeout_at(commands[-1].deadline):
-            replies = await _ask(client, [command.words for command in commands])
+            replies = await _ask_each(client, commands)
             await _ask_unknown_scripts(client, commands, replies)
+            is_primary = not any(isinstance(reply, redis_errors.ReadOnlyError) for reply in replies)
+            if self._afterword is not None:
+                [after] = await _ask(client, [self._afterword])
+                replies = [(reply, after) for reply in replies]
         self._on_outcome(None)
         for command, reply in zip(commands, replies, strict=True):
             command.finish(reply)
+        return is_primary
 
     def _failed(self, commands: list[Command], error: Exception) -> None:
         failure = self._late() if isinstance(error, TimeoutError) else error
@@ -202,6 +232,17 @@ class Lane:
 
     def __repr__(self) -> str:
         return f"Lane({self.name!r}, waiting={len(self._waiting)}, connections={len(self._tasks)})"
+
+
+async def _ask_each(client: Redis, commands: list[Command]) -> list[Any]:
+    """The replies to the commands, in order."""
+    if not any(command.asking for command in commands):
+        return await _ask(client, [command.words for command in commands])
+    words: list[tuple[Any, ...]] = []
+    for command in commands:
+        words += [_ASKING, command.words] if command.asking else [command.words]
+    replies = await _ask(client, words)
+    return [reply for word, reply in zip(words, replies, strict=True) if word is not _ASKING]
 
 
 async def _ask(client: Any, words: list[tuple[Any, ...]]) -> list[Any]:

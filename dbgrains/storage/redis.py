@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,34 +18,35 @@ import structlog
 from dbgrains.config import check_count
 from dbgrains.errors import ConfigError, StorageConfigError, StorageCorruptError, StorageUnavailableError
 from dbgrains.lookups.identity_storage import (
-    Claimed,
     ClaimReply,
     Corrupt,
-    Held,
-    LeaseCode,
     LeaseReply,
     LeaseTerms,
     NoLease,
-    Quarantined,
     ReassertCode,
     Record,
     SaveCode,
     SaveReply,
-    StaleRequest,
     StoredState,
-    SweepCode,
     SweepReply,
 )
 from dbgrains.redisio.acl import grant_hint
 from dbgrains.redisio.checks import Continuity, check_scripts, check_server
-from dbgrains.redisio.client import ClientFactory, RedisClient
+from dbgrains.redisio.client import ClientFactory, ScriptClient
+from dbgrains.redisio.deployment import ClusterNodes, parse_deployment
+from dbgrains.redisio.opening import client_for
+from dbgrains.redisio.reply import as_text
 from dbgrains.redisio.script import load_scripts
-from dbgrains.redisio.target import RedisTarget, RedisTls
+from dbgrains.redisio.target import RedisTls
 from dbgrains.sansio.identity import check_cluster_name
 from dbgrains.storage.redis_keys import ShardKeys, layout_key
+from dbgrains.storage.redis_replies import claim_reply, lease_reply, number, record, save_reply, seconds, sweep_reply
 
 LAYOUT_VERSION: Final = "1"
 SHARDS_MAX: Final = 4096
+CLUSTER_SHARDS: Final = 64
+"""How many shards a Redis Cluster gets when nobody says: they spread well over up to a dozen primaries."""
+
 _SWEEP_BATCH: Final = 100
 _PAGE: Final = 256
 _SCRIPTS: Final = load_scripts(Path(__file__).parent / "redis_scripts")
@@ -53,11 +55,15 @@ log = structlog.get_logger()
 
 
 class RedisIdentityStorage:
-    """Identity storage on one Redis (6.2 or newer) or Valkey server, or the primary that a Sentinel watches.
+    """Identity storage on Redis (6.2 or newer) or Valkey: one server, a primary watched by Sentinels, a Redis Cluster.
 
-    `shards` is fixed when a cluster is created; None takes what is stored, or 1. `allow_eviction` accepts a
-    server that may delete our keys. `continuity="strict"` refuses one whose restarts go unnoticed.
-    `client_factory` makes the connections instead of `url`, for anything that the options do not cover.
+        redis://host:6379/0
+        redis+sentinel://host-a,host-b,host-c/NAME
+        redis+cluster://host-a:7000,host-b:7000
+
+    `shards` is fixed when a cluster is created; None takes what is stored, or 1, or 64 on a Redis Cluster.
+    `allow_eviction` accepts a server that may delete our keys. `continuity="strict"` refuses one whose restarts go
+    unnoticed. `client_factory` makes the connections to a single server, for what the options do not cover.
     """
 
     batch_max: int = 512
@@ -73,9 +79,18 @@ class RedisIdentityStorage:
         allow_eviction: bool = False,
         continuity: Continuity = "warn",
         connections: int = 3,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
         client_factory: ClientFactory | None = None,
     ) -> None:
-        self._target = RedisTarget.parse(url, username=username, password=password, tls=tls)
+        self._deployment = parse_deployment(
+            url,
+            username=username,
+            password=password,
+            tls=tls,
+            sentinel_username=sentinel_username,
+            sentinel_password=sentinel_password,
+        )
         if shards is not None and check_count("shards", shards) > SHARDS_MAX:
             raise ConfigError(f"shards: got {shards}; expected 1 to {SHARDS_MAX}")
         if continuity not in ("warn", "strict"):
@@ -85,7 +100,7 @@ class RedisIdentityStorage:
         self._continuity: Continuity = continuity
         self._connections = check_count("connections", connections)
         self._factory = client_factory
-        self._client: RedisClient | None = None
+        self._client: ScriptClient | None = None
         self._cluster = ""
         self._shards = 0
         self._keys: list[ShardKeys] = []
@@ -101,19 +116,25 @@ class RedisIdentityStorage:
             raise ConfigError("redis: this storage is started already; one storage serves one cluster")
         self._cluster = check_cluster_name(cluster)
         self._ttl, self._gap, self._quarantine = _us(terms.ttl_s), _us(terms.gap_s), _us(terms.quarantine_s)
-        self._client = RedisClient(
-            self._target,
+        self._client = client_for(
+            self._deployment,
             timeout_s=operation_timeout_s,
-            needed=grant_hint(cluster, self._target.username),
+            needed=grant_hint(cluster, self._deployment.username),
             connections=self._connections,
             factory=self._factory,
         )
         self._client.start()
         try:
-            await check_server(self._client, allow_eviction=self._allow_eviction)
+            await self._client.connect(partial(check_server, allow_eviction=self._allow_eviction))
             self._shards = await self._agree_on_layout(self._wanted_shards or 0)
             self._keys = [ShardKeys(cluster, shard) for shard in range(self._shards)]
-            await check_scripts(self._client, _SCRIPTS["probe"], self._keys[0].history, continuity=self._continuity)
+            await check_scripts(
+                self._client,
+                _SCRIPTS["probe"],
+                self._keys[0].history,
+                where=str(self._deployment),
+                continuity=self._continuity,
+            )
         except BaseException:
             await self.stop()
             raise
@@ -127,13 +148,13 @@ class RedisIdentityStorage:
         # Everything may have been deleted since we started: restore the layout before somebody else invents one.
         await self._agree_on_layout(self._shards)
         arguments = (member, nonce, self._ttl, self._quarantine, self._gap, address, token_seen)
-        return _lease_reply(await self._run("join", self._keys[shard].head, arguments, lease=True))
+        return lease_reply(await self._run("join", self._keys[shard].head, arguments, lease=True))
 
     async def renew(
         self, shard: int, member: str, nonce: str, *, token_seen: int, generation: int, more: bool
     ) -> LeaseReply:
         arguments = (member, nonce, self._ttl, self._quarantine, self._gap, token_seen, generation, int(more))
-        return _lease_reply(await self._run("renew", self._keys[shard].head, arguments, lease=True))
+        return lease_reply(await self._run("renew", self._keys[shard].head, arguments, lease=True))
 
     async def claim(self, shard: int, member: str, nonce: str, claims: Sequence[tuple[str, int]]) -> list[ClaimReply]:
         self._check_batch([key for key, _ in claims])
@@ -146,13 +167,13 @@ class RedisIdentityStorage:
         )
         if claims and reply[0] == b"NOLEASE":
             return [NoLease()] * len(claims)
-        return [_claim_reply(answer, keys, key) for answer, (key, _) in zip(reply, claims, strict=True)]
+        return [claim_reply(answer, keys, key) for answer, (key, _) in zip(reply, claims, strict=True)]
 
     async def lookup(self, shard: int, keys: Sequence[str]) -> list[Record | Corrupt | None]:
         self._check_batch(keys)
         names = self._keys[shard]
         reply = await self._run("lookup", [*names.head, *map(names.record, keys)], weight=len(keys))
-        return [_record(answer, names, key) for answer, key in zip(reply, keys, strict=True)]
+        return [record(answer, names, key) for answer, key in zip(reply, keys, strict=True)]
 
     async def release(self, shard: int, member: str, tokens: Sequence[tuple[str, int]]) -> int:
         self._check_batch([key for key, _ in tokens])
@@ -191,13 +212,13 @@ class RedisIdentityStorage:
         # A page lists what the member claimed at some time; what it owns now is decided by the records.
         index = self._keys[shard].index(member)
         following, listed = await self._command("SSCAN", index, cursor, "COUNT", _PAGE)
-        ids = [_text(one) for one in listed]
+        ids = [as_text(one) for one in listed]
         owned = []
         for begin in range(0, len(ids), self.batch_max):
             part = ids[begin : begin + self.batch_max]
-            for key, record in zip(part, await self.lookup(shard, part), strict=True):
-                if isinstance(record, Record) and record.member_id == member:
-                    owned.append((key, record.token))
+            for key, found in zip(part, await self.lookup(shard, part), strict=True):
+                if isinstance(found, Record) and found.member_id == member:
+                    owned.append((key, found.token))
         return int(following), owned
 
     async def leave(self, shard: int, member: str, nonce: str) -> bool:
@@ -206,61 +227,72 @@ class RedisIdentityStorage:
 
     async def kill(self, shard: int, members: Sequence[str], view: int | None) -> list[float] | None:
         reply = await self._run("kill", self._keys[shard].head, ["" if view is None else view, *members])
-        return None if reply[0] == b"CONFLICT" else [_s(left) for left in reply[1:]]
+        return None if reply[0] == b"CONFLICT" else [seconds(left) for left in reply[1:]]
 
     async def retire(self, shard: int, member: str, nonce: str) -> bool:
         return bool(await self._run("retire", self._keys[shard].head, (member, nonce)))
 
     async def expired_members(self, shard: int, grace_s: float) -> list[str]:
         expired, unreadable = await self._run("expired", self._keys[shard].head, (_us(grace_s),))
-        for member in map(_text, unreadable):
+        for member in map(as_text, unreadable):
             if member not in self._unreadable and len(self._unreadable) < _PAGE:
                 self._unreadable.add(member)
                 log.error("a lease is not readable and counts as ended", cluster=self._cluster, member=member)
-        return [*map(_text, expired), *map(_text, unreadable)]
+        return [*map(as_text, expired), *map(as_text, unreadable)]
 
     async def sweep(self, shard: int, owner: str, grace_s: float) -> SweepReply:
         keys = self._keys[shard]
         listed = await self._command("SRANDMEMBER", keys.index(owner), _SWEEP_BATCH)
         reply = await self._run(
             "sweep",
-            [*keys.head, keys.index(owner), *(keys.record(_text(one)) for one in listed)],
+            [*keys.head, keys.index(owner), *(keys.record(as_text(one)) for one in listed)],
             (owner, _us(grace_s), self._quarantine, self._gap),
             weight=len(listed) + 1,
         )
-        match [_plain(part) for part in reply]:
-            case ["OK", int(deleted), int(left)]:
-                return SweepReply(SweepCode.DONE, deleted, left)
-            case [code]:
-                return SweepReply(SweepCode(code))
-            case other:
-                raise _not_understood("sweep", other)
+        return sweep_reply(reply)
 
     async def save(
         self, shard: int, key: str, member: str, token: int, version: int, payload: bytes | None
     ) -> SaveReply:
+        keys, arguments = self._saving(shard, key, member, token, version, payload)
+        return save_reply(await self._run("save", keys, arguments))
+
+    async def save_replicated(
+        self, shard: int, key: str, member: str, token: int, version: int, payload: bytes | None
+    ) -> SaveReply:
+        """As `save`, and a replica has it too; StorageUnavailableError when none said so in time."""
+        keys, arguments = self._saving(shard, key, member, token, version, payload)
+        try:
+            reply, replicas = await self._running().run_confirmed(_SCRIPTS["save"], keys, arguments)
+        except StorageCorruptError as error:
+            raise await self._named(error, keys) from error
+        saved = save_reply(reply)
+        if saved.code is SaveCode.OK and replicas < 1:
+            raise StorageUnavailableError(
+                f"redis: no replica has confirmed a write at {self._deployment}; a fail-over may lose it"
+            )
+        return saved
+
+    def _saving(
+        self, shard: int, key: str, member: str, token: int, version: int, payload: bytes | None
+    ) -> tuple[list[str | bytes], list[str | bytes | int]]:
         keys = self._keys[shard]
         arguments: list[str | bytes | int] = [member, token, version]
         if payload is not None:
             arguments.append(payload)
-        match [_plain(part) for part in await self._run("save", [keys.record(key), keys.cell(key)], arguments)]:
-            case ["FENCED", str(owner)]:
-                return SaveReply(SaveCode.FENCED, owner=owner)
-            case [str(code), int(found)]:
-                return SaveReply(SaveCode(code), version=found)
-            case other:
-                raise _not_understood("save", other)
+        return [keys.record(key), keys.cell(key)], arguments
 
     async def load(self, shard: int, key: str) -> StoredState:
         cell = self._keys[shard].cell(key)
         version, token, payload = await self._command("HMGET", cell, "v", "t", "d")
-        return StoredState(_number(cell, version), _number(cell, token), payload)
+        return StoredState(number(cell, version), number(cell, token), payload)
 
     async def _agree_on_layout(self, shards: int) -> int:
         """The number of shards that this cluster's keys are spread over; ours when nobody decided before."""
         key = layout_key(self._cluster)
-        reply = await self._run("layout", [key], (LAYOUT_VERSION, shards or 1, socket.gethostname()), lease=True)
-        version, stored, created, by = (None if part is None else _text(part) for part in reply)
+        proposed = shards or (CLUSTER_SHARDS if isinstance(self._deployment, ClusterNodes) else 1)
+        reply = await self._run("layout", [key], (LAYOUT_VERSION, proposed, socket.gethostname()), lease=True)
+        version, stored, created, by = (None if part is None else as_text(part) for part in reply)
         origin = f"cluster {self._cluster!r} was created with {stored} at {created} s by {by}"
         if version != LAYOUT_VERSION:
             raise StorageConfigError(
@@ -297,14 +329,14 @@ class RedisIdentityStorage:
 
     async def _named(self, error: StorageCorruptError, keys: Sequence[str | bytes]) -> StorageCorruptError:
         """The error with the key in its text that the server left out."""
-        for key in map(_text, keys):
+        for key in map(as_text, keys):
             expected = "set" if ":I:" in key else "hash"
-            found = _text(await self._running().command("TYPE", key))
+            found = as_text(await self._running().command("TYPE", key))
             if found not in (expected, "none"):
                 return StorageCorruptError(f"redis: {key} is a {found}, expected a {expected}; delete or rename it")
         return error
 
-    def _running(self) -> RedisClient:
+    def _running(self) -> ScriptClient:
         if self._client is None:
             raise StorageUnavailableError("redis: the storage is not running")
         return self._client
@@ -316,84 +348,12 @@ class RedisIdentityStorage:
             raise ValueError("a record appears twice in one batch")
 
     def __repr__(self) -> str:
-        return f"RedisIdentityStorage({self._target}, cluster={self._cluster!r}, shards={self._shards})"
+        return f"RedisIdentityStorage({self._deployment}, cluster={self._cluster!r}, shards={self._shards})"
 
 
 def _us(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-def _s(microseconds: int) -> float:
-    return microseconds / 1_000_000
-
-
 def _numbers(pairs: Sequence[tuple[str, int]]) -> str:
     return " ".join([str(number) for _, number in pairs])
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _number(key: str, value: bytes | None) -> int:
-    if value is None:
-        return 0
-    if not value.isdigit():
-        raise StorageCorruptError(f"redis: {key} holds {value!r:.40} where a number is expected")
-    return int(value)
-
-
-def _not_understood(script: str, reply: object) -> StorageConfigError:
-    return StorageConfigError(f"redis: script {script} answered {reply!r:.120}, which is not one of its answers")
-
-
-def _corrupt(names: ShardKeys, key: str, text: object) -> Corrupt:
-    return Corrupt(f"redis: {_text(names.record(key))} is not an activation record, delete or rename it: {_text(text)}")
-
-
-def _lease_reply(reply: list[Any]) -> LeaseReply:
-    match reply:
-        case [bytes(code), int(now), int(ends), int(opens), int(generation), int(token), int(view)]:
-            return LeaseReply(
-                LeaseCode(code.decode()),
-                now=_s(now),
-                expires_at=_s(ends),
-                open_at=_s(opens),
-                generation=generation,
-                token_floor=token,
-                view=view,
-            )
-        case other:
-            raise _not_understood("join or renew", other)
-
-
-def _claim_reply(answer: list[Any], names: ShardKeys, key: str) -> ClaimReply:
-    if answer[0] == b"OK":  # nearly always
-        return Claimed(answer[1], answer[2].decode(errors="replace"))
-    match answer:
-        case [b"HELD", int(token), bytes(owner), bytes(address), int(left)]:
-            return Held(token, owner.decode(errors="replace"), address.decode(errors="replace"), _s(left))
-        case [b"QUAR", int(remaining)]:
-            return Quarantined(_s(remaining))
-        case [b"STALE", int(token)]:
-            return StaleRequest(token)
-        case [b"BAD", text]:
-            return _corrupt(names, key, text)
-        case other:
-            raise _not_understood("claim", other)
-
-
-def _record(answer: list[Any], names: ShardKeys, key: str) -> Record | Corrupt | None:
-    match answer:
-        case []:
-            return None
-        case [b"BAD", text]:
-            return _corrupt(names, key, text)
-        case [bytes(owner), int(token), bytes(address), int(live)]:
-            return Record(owner.decode(errors="replace"), token, address.decode(errors="replace"), live == 1)
-        case other:
-            raise _not_understood("lookup", other)

@@ -6,22 +6,29 @@
 
 Each write carries the activation's token and the version it replaces. The database refuses a token that the
 identity's record doesn't carry, whatever any clock says, and a version that isn't the stored one.
+
+A write that was acknowledged can still be lost when a replica takes over that had not received it.
+`durability="replicated"` waits until one has: that makes the loss much less likely, at the price of a round trip
+more, but asynchronous replication cannot rule it out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import msgspec
 
 from dbgrains.actor.gate import Gate
-from dbgrains.errors import ConfigError, StateConflictError, StateFencedError, StorageCorruptError
-from dbgrains.lookups.identity_storage import IdentityStorage, SaveCode
+from dbgrains.errors import ConfigError, StateConflictError, StateFencedError, StateLostError, StorageCorruptError
+from dbgrains.lookups.identity_storage import IdentityStorage, SaveCode, SaveReply
 from dbgrains.sansio.identity import ClusterIdentity, key_form, shard_of
 
 T = TypeVar("T")
 _UNCHANGED: Final = object()
+
+Durability: TypeAlias = Literal["primary", "replicated"]
+"""Who has a write when `save` returns: the primary, or a replica of it as well."""
 
 
 class FencedContext(Protocol):
@@ -40,11 +47,27 @@ class FencedContext(Protocol):
     def system(self) -> Any: ...
 
 
+class _Save(Protocol):
+    async def __call__(
+        self, shard: int, key: str, member: str, token: int, version: int, payload: bytes | None
+    ) -> SaveReply: ...
+
+
+@runtime_checkable
+class _Replicated(Protocol):
+    """A storage that can say when a replica has a write."""
+
+    async def save_replicated(
+        self, shard: int, key: str, member: str, token: int, version: int, payload: bytes | None
+    ) -> SaveReply: ...
+
+
 class RedisGrainState(Generic[T]):
     """One value of `type` for the grain of `context`: anything that msgspec encodes; bytes are stored as they are.
 
-    `default` is the value of a cell that was never saved, or was cleared. `storage` is the cluster lookup's
-    unless given. Calls may overlap; they take effect one after another.
+    `default` is the value of a cell that was never saved, or was cleared. `durability` says who has a write when
+    `save` returns. `storage` is the cluster lookup's unless given. Calls may overlap; they take effect one after
+    another.
     """
 
     def __init__(
@@ -53,13 +76,21 @@ class RedisGrainState(Generic[T]):
         type: type[T],
         *,
         default: T | None = None,
+        durability: Durability = "primary",
         storage: IdentityStorage | None = None,
     ) -> None:
+        if durability not in ("primary", "replicated"):
+            raise ConfigError(f"durability: got {durability!r}; expected 'primary' or 'replicated'")
         self._context = context
         self._storage = storage if storage is not None else _storage_of(context)
         self._identity = context.cluster_identity
         self._key = key_form(self._identity.kind, self._identity.identity)
         self._shard = shard_of(self._key, self._storage.shards)
+        self._save: _Save = self._storage.save
+        if durability == "replicated":
+            if not isinstance(self._storage, _Replicated):
+                raise ConfigError(f"durability='replicated': {self._storage!r} has no replicas; expected 'primary'")
+            self._save = self._storage.save_replicated
         self._default = default
         self._decoder = None if type is bytes else msgspec.msgpack.Decoder(type)
         self._type_name = getattr(type, "__name__", repr(type))
@@ -83,8 +114,8 @@ class RedisGrainState(Generic[T]):
         """Write `value` (or `self.value`) over the version that this activation knows.
 
         Raises StateFencedError when this activation may not write (any more), StateConflictError when the
-        stored version isn't ours, StorageUnavailableError when nobody knows whether it was written: a later
-        save or load finds out.
+        stored version isn't ours (StateLostError when it is an older one), StorageUnavailableError when nobody
+        knows whether it was written, or written where it was asked to be: a later save or load finds out.
         """
         async with self._turn:
             written = self.value if value is _UNCHANGED else cast("T", value)
@@ -106,13 +137,18 @@ class RedisGrainState(Generic[T]):
         if self._unsure:
             await self._find_out()
         self._unsure = True  # until the database has answered; stays when it doesn't, or when we are cancelled
-        reply = await self._storage.save(
-            self._shard, self._key, context.system.id, context.token, self.version, payload
-        )
+        reply = await self._save(self._shard, self._key, context.system.id, context.token, self.version, payload)
         self._unsure = False
         match reply.code:
             case SaveCode.OK:
                 self.version = reply.version
+            case SaveCode.CONFLICT if reply.version < self.version:
+                raise StateLostError(
+                    f"state of {self._identity}: version {reply.version} is stored, but {self.version} was "
+                    "acknowledged: the database has lost it. Keep the value, load, then save it again",
+                    found=reply.version,
+                    known=self.version,
+                )
             case SaveCode.CONFLICT:
                 raise StateConflictError(
                     f"state of {self._identity}: version {reply.version} is stored, this activation knows "

@@ -22,10 +22,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self, TypeVar
+
+T = TypeVar("T")
 
 _PORT_ATTEMPTS: Final = 8
 _READY_POLL_S: Final = 0.005
@@ -83,6 +85,11 @@ class RedisServer:
         return f"{'rediss' if self._tls else 'redis'}://{credentials}127.0.0.1:{self._port}"
 
     @property
+    def options(self) -> Options:
+        """The settings it was given."""
+        return self._options
+
+    @property
     def pid(self) -> int:
         if self._process is None:
             raise RuntimeError("the server is not running")
@@ -137,7 +144,18 @@ class RedisServer:
         os.kill(self.pid, signal.SIGCONT)
 
     def command(self, *words: str, timeout_s: float = 5.0) -> str:
-        """Send one inline command and return the first line of the reply; for CONFIG SET, FLUSHALL and the like."""
+        """Send one command and return the first line of the reply; for CONFIG SET, FLUSHALL and the like."""
+        return self._exchange(words, timeout_s, _first_line)
+
+    def text(self, *words: str, timeout_s: float = 5.0) -> str:
+        """Send one command that answers with a text of many lines, such as INFO."""
+        return self._exchange(words, timeout_s, _whole_text)
+
+    def items(self, *words: str, timeout_s: float = 5.0) -> list[str]:
+        """Send one command that answers with a flat list of texts."""
+        return self._exchange(words, timeout_s, _all_items)
+
+    def _exchange(self, words: Sequence[str], timeout_s: float, receive: Callable[[socket.socket], T]) -> T:
         if self._tls:
             raise RuntimeError("use a client: this server speaks TLS")
         with self._connect(timeout_s) as connection:
@@ -145,7 +163,7 @@ class RedisServer:
                 connection.sendall(_encoded(("AUTH", self._password)))
                 _first_line(connection)
             connection.sendall(_encoded(words))
-            return _first_line(connection)
+            return receive(connection)
 
     def close(self) -> None:
         """Kill it and remove its directory."""
@@ -161,7 +179,7 @@ class RedisServer:
         config.write_text("\n".join(self._configuration()) + "\n")
         with (folder / "server.log").open("wb") as output:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _DIES_WITH_US, self._binary, str(config)],
+                ["/bin/sh", "-c", _DIES_WITH_US, self._binary, str(config), *self._arguments()],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -203,6 +221,10 @@ class RedisServer:
                 self._process.stdin.flush()
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
+
+    def _arguments(self) -> list[str]:
+        """What stands behind the configuration file on the command line."""
+        return []
 
     def _configuration(self) -> list[str]:
         settings: dict[str, str | int | Sequence[str]] = {
@@ -375,3 +397,25 @@ def _first_line(connection: socket.socket) -> str:
             break
         received += part
     return received.split(b"\r\n", 1)[0].decode(errors="replace")
+
+
+def _whole_text(connection: socket.socket) -> str:
+    with connection.makefile("rb") as stream:
+        return _item(stream)
+
+
+def _all_items(connection: socket.socket) -> list[str]:
+    with connection.makefile("rb") as stream:
+        head = stream.readline().decode(errors="replace").strip()
+        if not head.startswith("*"):
+            raise ValueError(f"not a list: {head}")
+        return [_item(stream) for _ in range(int(head[1:]))]
+
+
+def _item(stream: BinaryIO) -> str:
+    """One text of a reply; an error or a status is its own line."""
+    head = stream.readline().decode(errors="replace").strip()
+    if not head.startswith("$"):
+        return head
+    length = int(head[1:])
+    return stream.read(length + 2)[:length].decode(errors="replace") if length >= 0 else ""

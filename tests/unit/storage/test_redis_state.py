@@ -15,6 +15,7 @@ from dbgrains.errors import (
     ConfigError,
     StateConflictError,
     StateFencedError,
+    StateLostError,
     StorageCorruptError,
     StorageUnavailableError,
 )
@@ -224,3 +225,33 @@ async def test_a_cluster_without_a_storage_is_named_as_the_reason(database: Memo
     with pytest.raises(ConfigError, match="has no storage"):
         RedisGrainState(context, int)
     RedisGrainState(context, int, storage=context.storage)
+
+
+async def test_a_database_that_forgot_an_acknowledged_write_is_reported(database: MemoryDatabase):
+    context = await activation(database)
+    state = RedisGrainState(context, int)
+    await state.save(1)
+    await state.save(2)
+    database.flush()
+    await context.storage.join(0, "m1", "n", "h:1", 0)
+    [reply] = await context.storage.claim(0, "m1", "n", [(KEY, 2)])
+    assert isinstance(reply, Claimed)
+    context.token = reply.token
+
+    with pytest.raises(StateLostError, match="version 0 is stored, but 2 was acknowledged") as raised:
+        await state.save(3)
+
+    assert (raised.value.found, raised.value.known) == (0, 2)
+    assert state.value == 2
+    await state.load()
+    await state.save(3)
+    assert state.version == 1
+
+
+async def test_replicated_writes_need_a_storage_with_replicas(database: MemoryDatabase):
+    context = await activation(database)
+
+    with pytest.raises(ConfigError, match="has no replicas; expected 'primary'"):
+        RedisGrainState(context, int, durability="replicated")
+    with pytest.raises(ConfigError, match="durability: got 'everywhere'"):
+        RedisGrainState(context, int, durability="everywhere")  # type: ignore[arg-type]

@@ -1,0 +1,205 @@
+"""The primary that Sentinels watch: asking them where it is, and following it when it changes.
+
+All Sentinels are asked, again and again, by a task of its own, and at once after anything failed. The answer with
+the largest configuration epoch counts, and an epoch is never left for an earlier one: a Sentinel that was cut off
+while the others agreed on a new primary cannot lead a member back to the old one. While no Sentinel answers, the
+primary stays who it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from dbgrains.errors import StorageConfigError, StorageError, StorageUnavailableError
+from dbgrains.redisio.client import START_ATTEMPTS, Check, RedisClient, connection_to
+from dbgrains.redisio.deployment import WatchedPrimary
+from dbgrains.redisio.errors import FAILURES
+from dbgrains.redisio.lane import Command, Lane
+from dbgrains.redisio.reply import as_text
+from dbgrains.redisio.target import RedisTarget
+from dbgrains.sansio.breaker import Breaker
+
+_LOOK_EVERY_S: Final = 1.0
+_LOOK_PAUSE_S: Final = 0.1
+"""The least between two rounds of questions, however much fails meanwhile."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where a Sentinel says that the primary is."""
+
+    epoch: int
+    host: str
+    port: int
+
+
+def newest(known: Sighting | None, sightings: Iterable[Sighting]) -> Sighting | None:
+    """The sighting to believe: of the latest epoch; within one epoch the known one stays."""
+    for sighting in sightings:
+        if known is None or sighting.epoch > known.epoch:
+            known = sighting
+    return known
+
+
+def sighting_of(reply: Any) -> Sighting:
+    """What `SENTINEL MASTER` answered; ValueError when it is something else."""
+    words = [as_text(word) for word in reply] if isinstance(reply, list) else []
+    fields = dict(zip(words[::2], words[1::2], strict=False))
+    try:
+        return Sighting(int(fields["config-epoch"]), fields["ip"], int(fields["port"]))
+    except KeyError as error:
+        raise ValueError(f"no answer to SENTINEL MASTER: {reply!r:.80} has no {error}") from None
+
+
+class SentinelClient(RedisClient):
+    """The ScriptClient of whatever server is the primary now."""
+
+    def __init__(self, watched: WatchedPrimary, *, timeout_s: float, needed: str, connections: int = 3) -> None:
+        super().__init__(watched.primary, timeout_s=timeout_s, needed=needed, connections=connections)
+        self.primary_may_move = True
+        self._watched = watched
+        self._known: Sighting | None = None
+        self._problems: dict[str, Exception] = {}
+        self._look = asyncio.Event()
+        self._check: Check | None = None
+        self._checks: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._sentinels = [(target, self._lane(target, timeout_s)) for target in watched.sentinels]
+
+    def start(self) -> None:
+        super().start()
+        for _, lane in self._sentinels:
+            lane.start()
+        self._task = asyncio.create_task(self._watch(), name="redis sentinel watch")
+
+    async def stop(self) -> None:
+        tasks = [task for task in (self._task, *self._checks) if task is not None]
+        self._task = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(lane.stop() for _, lane in self._sentinels))
+        await super().stop()
+
+    async def connect(self, check: Check) -> None:
+        """Learn where the primary is, see that it answers, and have it checked; and so each one after it."""
+        for attempt in range(1, START_ATTEMPTS + 1):
+            await self._ask_all()
+            if self._known is not None:
+                break
+            if attempt == START_ATTEMPTS or self._is_unknown_name():
+                raise self._nobody_knows(attempt)
+            await asyncio.sleep(self._timeout_s / 2)
+        await super().connect(check)
+        self._check = check
+
+    async def exchange(self, command: Command, *, lease: bool = False, confirmed: bool = False) -> Any:
+        try:
+            reply = await super().exchange(command, lease=lease, confirmed=confirmed)
+        except StorageUnavailableError:
+            self._look.set()
+            raise
+        if isinstance(reply, redis_errors.ReadOnlyError):
+            self._look.set()
+        return reply
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            try:
+                await self._ask_all()
+            except Exception:  # whatever it was: without this loop a new primary would never be found
+                log.exception("asking the sentinels failed in an unexpected way", sentinels=str(self._watched))
+            await asyncio.sleep(_LOOK_PAUSE_S)
+
+    async def _ask_all(self) -> None:
+        answers = await asyncio.gather(*(self._ask(target, lane) for target, lane in self._sentinels))
+        self._follow(newest(self._known, [answer for answer in answers if answer is not None]))
+
+    async def _ask(self, target: RedisTarget, lane: Lane) -> Sighting | None:
+        try:
+            reply = await lane.send(Command(("SENTINEL", "MASTER", self._watched.name)))
+            if isinstance(reply, Exception):
+                raise reply
+            sighting = sighting_of(reply)
+        except (*FAILURES, StorageError, ValueError) as error:
+            self._problems[str(target)] = error
+            return None
+        self._problems.pop(str(target), None)
+        return sighting
+
+    def _follow(self, sighting: Sighting | None) -> None:
+        before, self._known = self._known, sighting
+        if sighting is None or (before is not None and (before.host, before.port) == (sighting.host, sighting.port)):
+            return
+        self.target = self._watched.at(sighting.host, sighting.port)
+        self._breaker = Breaker()
+        for lane in self._lanes:
+            lane.reconnect()
+        if before is None:
+            return
+        log.warning(
+            "the sentinels name another redis primary",
+            name=self._watched.name,
+            server=str(self.target),
+            before=f"{before.host}:{before.port}",
+            epoch=sighting.epoch,
+        )
+        if self._check is not None:
+            task = asyncio.create_task(self._inspect(self._check), name="redis check of a new primary")
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
+
+    async def _inspect(self, check: Check) -> None:
+        try:
+            await check(self)
+        except StorageUnavailableError as error:
+            log.info("the new redis primary could not be checked yet", server=str(self.target), error=str(error))
+        except StorageError as error:
+            log.error("the new redis primary is not fit for leases", server=str(self.target), error=str(error))
+
+    def _connect(self) -> Redis:
+        if self._known is None:
+            raise redis_errors.ConnectionError("no Sentinel has said yet where the primary is")
+        return super()._connect()
+
+    def _lane(self, target: RedisTarget, timeout_s: float) -> Lane:
+        def ignore(_: BaseException | None) -> None:
+            """Each question's outcome is its answer."""
+
+        return Lane("sentinel", lambda: connection_to(target, timeout_s), ignore, connections=1, timeout_s=timeout_s)
+
+    def _is_unknown_name(self) -> bool:
+        return len(self._problems) == len(self._sentinels) and all(
+            "no such master" in str(problem).lower() for problem in self._problems.values()
+        )
+
+    def _nobody_knows(self, attempts: int) -> StorageError:
+        if self._is_unknown_name():
+            return StorageConfigError(
+                f"redis: no Sentinel knows a primary named {self._watched.name!r}; use the name of their "
+                f"`sentinel monitor` line: {self._watched}"
+            )
+        said = "; ".join(f"{target}: {problem}" for target, problem in self._problems.items())
+        secret = self._watched.sentinels[0]
+        return StorageUnavailableError(
+            f"redis: no Sentinel says where primary {self._watched.name!r} is: {secret.without_secrets(said)} "
+            f"(attempt {attempts}/{START_ATTEMPTS})"
+        )
+
+    def __repr__(self) -> str:
+        return f"SentinelClient({self._watched}, {self.target if self._known else 'unknown'})"
