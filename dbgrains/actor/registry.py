@@ -7,6 +7,7 @@ another layer answer for all ids below it without registering each one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from dbgrains.actor.pid import LOCAL_ADDRESS, PID
@@ -17,7 +18,11 @@ from dbgrains.sansio.identity import check_name
 if TYPE_CHECKING:
     from dbgrains.actor.dead_letter import DeadLetters
 
-NamespaceResolver: TypeAlias = Callable[[str], Process | None]
+Finder: TypeAlias = Callable[[], Process | None]
+"""Finds the process of one id; it may find another one, or none, each time."""
+
+FinderOf: TypeAlias = Callable[[str], Finder | None]
+"""How a namespace answers: a finder for the rest of an id; None for what is not its own, such as an actor's child."""
 
 
 class Registry:
@@ -26,7 +31,7 @@ class Registry:
     def __init__(self, dead_letters: DeadLetters) -> None:
         self._dead_letters = dead_letters
         self._processes: dict[str, Process] = {}
-        self._namespaces: dict[str, NamespaceResolver] = {}
+        self._namespaces: dict[str, FinderOf] = {}
         self._last_id = 0
         self.address = LOCAL_ADDRESS
         """This system's own address; PIDs with it, or with LOCAL_ADDRESS, are local."""
@@ -45,12 +50,13 @@ class Registry:
     def get(self, id: str) -> Process | None:
         """The local process with this id."""
         process = self._processes.get(id)
-        if process is None and id.startswith("@"):
-            namespace, _, rest = id.partition("/")
-            resolve = self._namespaces.get(namespace)
-            if resolve is not None:
-                return resolve(rest)
+        if process is None and (finder := self._finder_in_namespace(id)) is not None:
+            return finder()
         return process
+
+    def finder(self, id: str) -> Finder:
+        """What `get` does for this one id, for whoever asks often, while its namespace is not removed."""
+        return self._finder_in_namespace(id) or partial(self.get if id.startswith("@") else self._processes.get, id)
 
     def add(self, id: str, process: Process) -> None:
         """Make `process` reachable. NameTakenError when another one is."""
@@ -62,11 +68,22 @@ class Registry:
         """The process is gone. Removing twice is once."""
         self._processes.pop(id, None)
 
-    def add_namespace(self, namespace: str, resolve: NamespaceResolver) -> None:
-        """Ids `<namespace>/<rest>` are looked up by `resolve(rest)`. `namespace` begins with @."""
+    def add_namespace(self, namespace: str, finder_of: FinderOf) -> None:
+        """Ids `<namespace>/<rest>` are found by `finder_of(rest)()`. `namespace` begins with @."""
         if not namespace.startswith("@") or "/" in namespace:
             raise InvalidIdentityError(f"namespace: got {namespace!r}; expected a name that begins with @, without /")
-        self._namespaces[namespace] = resolve
+        self._namespaces[namespace] = finder_of
+
+    def remove_namespace(self, namespace: str) -> None:
+        """Nobody answers for it any more. Removing twice is once."""
+        self._namespaces.pop(namespace, None)
+
+    def _finder_in_namespace(self, id: str) -> Finder | None:
+        if not id.startswith("@"):
+            return None
+        namespace, _, rest = id.partition("/")
+        finder_of = self._namespaces.get(namespace)
+        return finder_of(rest) if finder_of is not None else None
 
     def is_local(self, pid: PID) -> bool:
         """Whether `pid` is of this process, in whatever spelling."""

@@ -99,8 +99,15 @@ class RunningCell(Cell):
             self._turn_failed(error)
         else:
             system.in_turn = False
-            if sender is not None:
-                self._settle(result)
+            sender = self._sender  # the handler may have gone on with another request's context
+            if sender is None:
+                return
+            if result is not None and not self._status & RESPONDED and type(sender) is not PID:
+                gate = self.gate
+                if gate is None or gate.boottime() < gate.valid_until:
+                    sender.reply(result)  # type: ignore[union-attr]
+                    return
+            self._settle(result)
 
     def _settle(self, result: Any) -> None:
         """The turn ended well: see that its sender gets an answer."""

@@ -6,31 +6,41 @@ is the identity: it takes requests only, always, and an activation begins if it 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dbgrains.actor.process import Headers, Process, Sender
 from dbgrains.sansio.identity import ClusterIdentity, from_key_form
 
 if TYPE_CHECKING:
-    from dbgrains.actor.registry import Registry
+    from dbgrains.actor.registry import Finder, Registry
     from dbgrains.cluster.activator import Activator
 
 
 def open_entrance(registry: Registry, activator: Activator) -> None:
     """Let `activator` answer for the names of grains from now on."""
 
-    def resolve_grain(key: str) -> Process | None:
-        if "%" in key:
-            name = from_key_form(key)
-            return activator.find(name.kind, name.identity)
-        kind, _, identity = key.partition("/")
-        return activator.find(kind, identity)
+    def find_grain(key: str) -> Finder | None:
+        if key.count("/") > 1:
+            return None  # a child of a grain
+        name = from_key_form(key)
+        hosted = activator.kinds.get(name.kind)
+        if hosted is None or hosted.bounded:
+            return partial(activator.find, name.kind, name.identity)
+        return partial(hosted.active.get, name.identity)
 
-    def resolve_place(key: str) -> Process:
-        return _Place(activator, from_key_form(key))
+    def find_place(key: str) -> Finder:
+        place = _Place(activator, from_key_form(key))
+        return lambda: place
 
-    registry.add_namespace("@grain", resolve_grain)
-    registry.add_namespace("@place", resolve_place)
+    registry.add_namespace("@grain", find_grain)
+    registry.add_namespace("@place", find_place)
+
+
+def close_entrance(registry: Registry) -> None:
+    """The activator is about to go: nobody answers for the names of grains, until the next one does."""
+    registry.remove_namespace("@grain")
+    registry.remove_namespace("@place")
 
 
 class _Place(Process):

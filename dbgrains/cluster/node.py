@@ -25,7 +25,7 @@ from dbgrains.actor.future import Future
 from dbgrains.actor.gate import Gate
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.drain import drain
-from dbgrains.cluster.entrance import open_entrance
+from dbgrains.cluster.entrance import close_entrance, open_entrance
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.interfaces import OrderedProvider
 from dbgrains.cluster.member_list import MemberList, TopologyChanged, came_before
@@ -144,6 +144,7 @@ class Node:
                 remote=self.remote,
             )
             self._undo.append(("requests", self._stop_router))
+            self._undo.append(("entrance", self._close_entrance))
             open_entrance(self.system.registry, self.activator)
             self._undo.append(("activations", self._drain))
             self.activator.start()
@@ -243,6 +244,9 @@ class Node:
     async def _stop_router(self) -> None:
         if self.router is not None:
             await self.router.close(ClusterNotRunningError(f"member {self.member.id} has left {self.cluster_name!r}"))
+
+    async def _close_entrance(self) -> None:
+        close_entrance(self.system.registry)
 
     async def _drain(self) -> None:
         await drain(self.activator, "it leaves the cluster", self._stop_by)

@@ -215,8 +215,9 @@ class Received:
     __slots__ = ("cancels", "deliveries", "extras", "failures", "goodbye", "replies", "reply_headers")
 
     def __init__(self) -> None:
-        self.deliveries: Sequence[tuple[int, str, Decode, int, bytes]] = ()
-        """request id, target, decoder, time left in ms (0: no deadline), payload."""
+        self.deliveries: Sequence[tuple[int, Any, Decode, int, bytes]] = ()
+        """request id, what the receiver made of the target's name, decoder, time left in ms (0: no deadline),
+        payload."""
         self.extras: Mapping[int, Extras] = _NOTHING
         """Row of a delivery -> what only some have."""
         self.replies: Sequence[tuple[int, Decode, bytes]] = ()
@@ -226,14 +227,36 @@ class Received:
         self.goodbye: str | None = None
 
 
+class _Targets(dict[int, Any]):
+    """Number of a name -> what the receiver makes of it as a target, made when it is first needed."""
+
+    __slots__ = ("_make", "_names")
+
+    def __init__(self, make: Callable[[str], Any], names: Sequence[str]) -> None:
+        self._make = make
+        self._names = names
+
+    def __missing__(self, number: int) -> Any:
+        target = self[number] = self._make(self._names[number])
+        return target
+
+
 class FrameDecoder:
     """One direction of one stream, receiving side."""
 
-    __slots__ = ("_find_decoder", "_name_bytes", "_names", "_names_max", "_types")
+    __slots__ = ("_find_decoder", "_name_bytes", "_names", "_names_max", "_targets", "_types")
 
-    def __init__(self, find_decoder: Callable[[WireType], Decode], names_max: int = NAMES_MAX) -> None:
+    def __init__(
+        self,
+        find_decoder: Callable[[WireType], Decode],
+        target_of: Callable[[str], Any] = str,
+        *,
+        names_max: int = NAMES_MAX,
+    ) -> None:
+        """`target_of` turns the name of a target into what deliveries show of it; asked once per name and stream."""
         self._find_decoder = find_decoder
         self._names: list[str] = []
+        self._targets = _Targets(target_of, self._names)
         self._types: list[Decode] = []
         self._names_max = 2 * names_max
         self._name_bytes = 0
@@ -257,7 +280,7 @@ class FrameDecoder:
             received.deliveries = list(
                 zip(
                     _column("request_ids", frame.request_ids[:], count),
-                    map(self._names.__getitem__, _numbers("targets", frame.targets[:], count, len(self._names))),
+                    map(self._targets.__getitem__, _numbers("targets", frame.targets[:], count, len(self._names))),
                     map(self._types.__getitem__, _numbers("types", frame.types[:], count, len(self._types))),
                     _column("deadlines_ms", frame.deadlines_ms[:], count),
                     payloads,
@@ -297,7 +320,7 @@ class FrameDecoder:
             if parts & ONE_REPLY:
                 received.replies = ((frame.one_id, decode, frame.one_payload),)
             else:
-                target = self._names[frame.one_target]
+                target = self._targets[frame.one_target]
                 received.deliveries = ((frame.one_id, target, decode, frame.one_deadline_ms, frame.one_payload),)
         except IndexError:
             raise MalformedFrameError(
@@ -312,6 +335,7 @@ class FrameDecoder:
                 if frame.names_start != 0:
                     raise MalformedFrameError(f"names begin at {frame.names_start}, {len(self._names)} are known")
                 self._names.clear()
+                self._targets.clear()
                 self._name_bytes = 0
             fresh = frame.names[:]
             self._name_bytes += sum(map(len, fresh))

@@ -8,7 +8,7 @@ waits for it, and is a dead letter or a line in the log otherwise: nothing vanis
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
@@ -17,6 +17,7 @@ from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.messages import Terminated, Unwatch, Watch
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, Process
+from dbgrains.actor.registry import Finder
 from dbgrains.errors import (
     ActorFailedError,
     DbgrainsError,
@@ -36,6 +37,9 @@ from dbgrains.remote.statistics import RemoteStatistics
 if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
     from dbgrains.remote.watch import RemoteWatches
+
+Target: TypeAlias = tuple[str, Finder]
+"""A name, and what finds the process behind it."""
 
 _NO_EXTRAS: Final[Extras] = (None, None, False)
 
@@ -69,6 +73,10 @@ class Inbound:
         """The PID of a process of this system, as others must write it."""
         return self._system.pid_of(process_id)
 
+    def target(self, name: str) -> Target:
+        """A target that a stream names, ready for every message to it."""
+        return name, self._system.registry.finder(name)
+
     def add_process(self, process: Process) -> str:
         process_id = self._system.registry.next_id()
         self._system.registry.add(process_id, process)
@@ -98,12 +106,11 @@ class Inbound:
 
     def _deliveries(self, link: Link, received: Received) -> None:
         now = self.now()
-        find = self._system.registry.get
         overload = link.overload()
         if self.leaving or overload is not None or received.extras:
             self._unusual_deliveries(link, received, now, overload)
             return
-        for request_id, target, decode, left_ms, payload in received.deliveries:
+        for request_id, (target, find), decode, left_ms, payload in received.deliveries:
             # The path of nearly every message: no call here that is not needed.
             try:
                 message = decode(payload)
@@ -111,7 +118,7 @@ class Inbound:
                 self._undecodable(link, request_id, target, error)
                 continue
             try:
-                process = find(target)
+                process = find()
                 if process is None:
                     self._nobody_there(link, request_id, target, message, None, None)
                 elif request_id:
@@ -127,7 +134,7 @@ class Inbound:
 
     def _unusual_deliveries(self, link: Link, received: Received, now: float, overload: OverloadedError | None) -> None:
         """The same for a frame with headers, senders or system messages, or at a time when requests are refused."""
-        for row, (request_id, target, decode, left_ms, payload) in enumerate(received.deliveries):
+        for row, (request_id, (target, find), decode, left_ms, payload) in enumerate(received.deliveries):
             try:
                 message = decode(payload)
             except Exception as error:  # noqa: BLE001
@@ -135,7 +142,7 @@ class Inbound:
                 continue
             headers, sender, is_system = received.extras.get(row, _NO_EXTRAS)
             try:
-                process = self._system.registry.get(target)
+                process = find()
                 if is_system:
                     self._system_message(process, target, message)
                     LinkReply(link, request_id, None).reply(None)

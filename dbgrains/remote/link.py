@@ -237,7 +237,7 @@ class Link:
 
     async def _read(self) -> str:
         receive = self._connection.receive
-        decoder = FrameDecoder(self._inbound.serializers.decoder)
+        decoder = FrameDecoder(self._inbound.serializers.decoder, self._inbound.target)
         inbound = self._inbound
         while True:
             data = await receive()

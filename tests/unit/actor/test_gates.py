@@ -300,7 +300,7 @@ async def test_a_subclass_decides_what_it_is_called_and_how_it_goes(system: Acto
             return NotHereError(f"{self.key} has moved")
 
     live: dict[str, Hosted] = {}
-    system.registry.add_namespace("@hosted", live.get)
+    system.registry.add_namespace("@hosted", lambda name: lambda: live.get(name))
     cell = Hosted(system, Props.from_function(echo))
     cell.key = "k"
     live["k"] = cell

@@ -8,6 +8,7 @@ from dbgrains.actor.dead_letter import DeadLetterProcess
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Process
 from dbgrains.actor.props import Props
+from dbgrains.actor.registry import Finder
 from dbgrains.actor.system import ActorSystem
 from dbgrains.errors import InvalidIdentityError, NameTakenError
 from tests.unit.actor.conftest import echo
@@ -33,11 +34,11 @@ async def test_a_namespace_answers_for_all_ids_below_it(system: ActorSystem) -> 
     process = Other()
     asked: list[str] = []
 
-    def resolve(rest: str) -> Process | None:
+    def finder_of(rest: str) -> Finder:
         asked.append(rest)
-        return process if rest == "kind/id" else None
+        return lambda: process if rest == "kind/id" else None
 
-    system.registry.add_namespace("@hosted", resolve)
+    system.registry.add_namespace("@hosted", finder_of)
 
     assert system.registry.resolve(PID("local", "@hosted/kind/id")) is process
     assert isinstance(system.registry.resolve(PID("local", "@hosted/kind/other")), DeadLetterProcess)
@@ -45,9 +46,32 @@ async def test_a_namespace_answers_for_all_ids_below_it(system: ActorSystem) -> 
     assert asked == ["kind/id", "kind/other"]
 
 
+async def test_a_finder_finds_what_is_there_when_it_is_asked(system: ActorSystem) -> None:
+    live: dict[str, Process] = {}
+    system.registry.add_namespace("@hosted", lambda rest: lambda: live.get(rest))
+    hosted, plain, early = (system.registry.finder(name) for name in ("@hosted/kind/id", "name", "@late/kind/id"))
+    assert (hosted(), plain(), early()) == (None, None, None)
+
+    live["kind/id"] = process = Other()
+    system.registry.add("name", process)
+    system.registry.add_namespace("@late", lambda rest: lambda: live.get(rest))
+
+    assert (hosted(), plain(), early()) == (process, process, process)
+    system.registry.remove_namespace("@late")
+    assert system.registry.finder("@late/kind/id")() is None
+
+
+async def test_a_finder_finds_what_is_registered_below_a_namespace_that_does_not_know_it(system: ActorSystem) -> None:
+    system.registry.add_namespace("@hosted", lambda rest: None)
+    find = system.registry.finder("@hosted/kind/id/$1")
+    system.registry.add("@hosted/kind/id/$1", child := Other())
+
+    assert find() is child
+
+
 async def test_what_is_registered_goes_before_its_namespace(system: ActorSystem) -> None:
     child = Other()
-    system.registry.add_namespace("@hosted", lambda rest: None)
+    system.registry.add_namespace("@hosted", lambda rest: lambda: None)
     system.registry.add("@hosted/kind/id/$1", child)
 
     assert system.registry.get("@hosted/kind/id/$1") is child
