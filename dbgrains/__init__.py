@@ -31,7 +31,7 @@ from dbgrains.actor.system import ActorSystem
 # A cluster, and what it is made of
 from dbgrains.cluster.cluster import Cluster, ClusterState, Extension
 from dbgrains.cluster.grain_cell import GrainCell
-from dbgrains.cluster.interfaces import ClusterProvider, ClusterServices, IdentityLookup
+from dbgrains.cluster.interfaces import ClusterProvider, ClusterServices, IdentityLookup, OrderedProvider
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind
 from dbgrains.cluster.member_list import MemberList, TopologyChanged
 
@@ -76,8 +76,10 @@ from dbgrains.errors import (
     UnknownMessageTypeError,
     UnreachableError,
 )
+from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.db import DbIdentityLookup
 from dbgrains.lookups.identity_storage import IdentityStorage
+from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.lookups.single_node import SingleNodeLookup
 from dbgrains.providers.in_memory import InMemoryAgent, InMemoryProvider
 
@@ -115,6 +117,7 @@ __all__ = [
     "ClusterStateError",
     "ConfigError",
     "ConnectionLostError",
+    "ConsistentHashIdentityLookup",
     "Context",
     "DbIdentityLookup",
     "DbgrainsError",
@@ -143,7 +146,9 @@ __all__ = [
     "NotHereError",
     "NotInfluenceReceiveTimeout",
     "Outcome",
+    "OrderedProvider",
     "OverloadedError",
+    "PartitionIdentityLookup",
     "PlacementRequest",
     "PoisonPill",
     "Props",

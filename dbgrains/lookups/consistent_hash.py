@@ -65,7 +65,7 @@ class ConsistentHashIdentityLookup:
         if self._services is not None:
             raise AlreadyStartedError(f"the identity lookup of cluster {services.cluster_name!r} is already started")
         self._services = services
-        self._looking = Looking(services, self._slots)
+        self._looking = Looking(services, self._slots, self._here)
         if not services.is_client:
             self._handover = Handover(services, self._slots, self, pull=False)
             self._looking.answer(self._handover)
@@ -162,6 +162,16 @@ class ConsistentHashIdentityLookup:
 
     def superseded(self, activations: Sequence[Activation]) -> None:
         """Nobody can know of two."""
+
+    def told(self, member_id: str) -> None:
+        """Nothing was kept for it."""
+
+    def _here(self, identity: ClusterIdentity) -> Placement | None:
+        services = self._services
+        activation = None if services is None else services.find_activation(identity)
+        if services is None or activation is None:
+            return None
+        return Placement(services.member.id, services.member.address, activation.token, live=True)
 
     async def _pause(self, seconds: float) -> None:
         try:

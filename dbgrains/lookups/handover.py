@@ -89,6 +89,9 @@ class Holdings(Protocol):
     def superseded(self, activations: Sequence[Activation]) -> None:
         """Of these of ours there are older ones elsewhere, which stay."""
 
+    def told(self, member_id: str) -> None:
+        """A member has all that was held for it."""
+
 
 class Handover:
     """One member's views, and what it tells and hears with each of them."""
@@ -153,6 +156,10 @@ class Handover:
         self._waiting.append(future)
         return future
 
+    def may_still_hold(self, member_id: str) -> bool:
+        """Whether a member that is not in the view may still run something; never where views have an order."""
+        return member_id in self._departed
+
     def why_not_settled(self) -> str:
         """For the text of an error."""
         if not self.tenure.is_member:
@@ -211,7 +218,7 @@ class Handover:
 
     def _tell(self, member: Member) -> None:
         task = self._telling.get(member.id)
-        if task is None or task.done():
+        if self._told.get(member.id) != self.tenure.now.view.tag and (task is None or task.done()):
             session = self._session(member, self.tenure, self._before.view)
             self._telling[member.id] = self._run(f"to {member.id}", session)
 
@@ -230,6 +237,7 @@ class Handover:
             match step:
                 case Finished():
                     self._told[member.id] = tenure.now.view.tag
+                    self._holdings.told(member.id)
                     return
                 case SendPiece(number):
                     pause_s = PAUSE_MIN_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dbgrains.cluster.interfaces import ClusterServices, Placement
@@ -16,9 +17,13 @@ from dbgrains.wire.lookup_pb2 import Find, Found
 class Looking:
     """For members and clients alike."""
 
-    def __init__(self, services: ClusterServices, slots: int) -> None:
+    def __init__(
+        self, services: ClusterServices, slots: int, here: Callable[[ClusterIdentity], Placement | None]
+    ) -> None:
+        """`here`: what this member knows of an identity that it owns."""
         self._services = services
         self._ownership = Ownership(services.view, slots)
+        self._here = here
 
     def owner_of(self, identity: ClusterIdentity) -> Member | None:
         """The owner by the newest view; by the plain list of members where no view has come yet."""
@@ -36,7 +41,7 @@ class Looking:
         if owner is None:
             return None
         if owner.id == self._services.member.id:
-            return self.here(identity)
+            return self._here(identity)
         answer = await self._services.ask(
             owner, SERVICE, Find(kind=identity.kind, identity=identity.identity), ANSWER_TIMEOUT_S
         )
@@ -44,20 +49,12 @@ class Looking:
             return None
         return Placement(answer.member_id, answer.address, answer.token, live=True)
 
-    def here(self, identity: ClusterIdentity) -> Placement | None:
-        """What this member knows of an identity that it owns: whether it runs it."""
-        activation = self._services.find_activation(identity)
-        if activation is None:
-            return None
-        me = self._services.member
-        return Placement(me.id, me.address, activation.token, live=True)
-
     def answer(self, handover: Handover) -> None:
         """Let others ask what this member knows."""
         handover.serve(Find, self._asked)
 
     def _asked(self, find: Any) -> Found:
-        placement = self.here(ClusterIdentity(find.kind, find.identity))
+        placement = self._here(ClusterIdentity(find.kind, find.identity))
         if placement is None:
             return Found()
         return Found(member_id=placement.member_id, address=placement.address, token=placement.token)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
+from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.testing.cluster_fixture import MemorySite, Site
 from dbgrains.testing.conformance.identity_lookup import IdentityLookupConformance
 from dbgrains.testing.redis_server import RedisServer
@@ -31,3 +32,15 @@ class TestConsistentHashLookup(IdentityLookupConformance):
     @pytest.fixture
     async def site(self) -> AsyncIterator[Site]:
         yield MemorySite(lookup=ConsistentHashIdentityLookup)
+
+
+class TestPartitionLookup(IdentityLookupConformance):
+    @pytest.fixture
+    async def site(self) -> AsyncIterator[Site]:
+        yield MemorySite(lookup=PartitionIdentityLookup)
+
+
+class TestPartitionLookupThatPulls(IdentityLookupConformance):
+    @pytest.fixture
+    async def site(self) -> AsyncIterator[Site]:
+        yield MemorySite(lookup=lambda: PartitionIdentityLookup(transfer="pull"))
