@@ -69,11 +69,13 @@ def lease_reply(reply: list[Any]) -> LeaseReply:
             raise _not_understood("join or renew", other)
 
 
-def claim_reply(answer: list[Any], names: ShardKeys, key: str) -> ClaimReply:
+def claim_reply(answer: int | list[Any], names: ShardKeys, key: str) -> ClaimReply:
     """Of `claim`, about one record."""
-    if answer[0] == b"OK":  # nearly always
-        return Claimed(answer[1], answer[2].decode(errors="replace"))
+    if type(answer) is int:  # nearly always
+        return Claimed(answer, "")
     match answer:
+        case [b"OK", int(token), bytes(previous)]:
+            return Claimed(token, previous.decode(errors="replace"))
         case [b"HELD", int(token), bytes(owner), bytes(address), int(left)]:
             return Held(token, owner.decode(errors="replace"), address.decode(errors="replace"), seconds(left))
         case [b"QUAR", int(remaining)]:
