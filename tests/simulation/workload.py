@@ -1,0 +1,172 @@
+"""The grains that our own storms run: a counter and a register whose state is in the user's database, under tokens.
+
+They report each turn, so that the history knows when an activation certainly acted. Some turns take their time,
+and some do not end when they are cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dbgrains import ClusterKind, DbgrainsError, GrainCell, Props, Started
+from dbgrains.testing.simulation.checkers import Checker, Linearizable, Totals
+from dbgrains.testing.simulation.history import Call
+from dbgrains.testing.simulation.linearizability import COUNTER, REGISTER
+from dbgrains.testing.simulation.simulation import SimulatedClient, Simulation, Stage
+from dbgrains.testing.simulation.storm import Storm
+from dbgrains.testing.simulation.table import OldTokenError
+
+COUNTERS = ("c0", "c1", "c2")
+REGISTERS = ("r0", "r1")
+
+
+@dataclass
+class Add:
+    """Count one more; answered with the total."""
+
+    call: int
+    takes_s: float = 0.0
+    stubborn: bool = False
+    """Go on although the turn is cancelled."""
+
+    leave: bool = False
+    """Deactivate after this turn."""
+
+
+@dataclass
+class Write:
+    """Set the register; answered with the value."""
+
+    call: int
+    value: int
+
+
+@dataclass
+class Read:
+    """Answered with the total, or the value."""
+
+    call: int
+
+
+MESSAGES = (Add, Write, Read)
+
+
+class Stored:
+    """A grain whose value is a row of the user's database."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self.sim = sim
+        self.value: Any = None
+
+    async def receive(self, context: GrainCell) -> Any:
+        message = context.message
+        table, key = self.sim.table, f"{context.kind}/{context.identity}"
+        match message:
+            case Started():
+                self.sim.history.turn(context)
+                self.value = await table.read(key, context.token)
+            case Add():
+                self.sim.history.turn(context, message.call)
+                await self._work(message)
+                return await self._store(context, (self.value or 0) + 1, leave=message.leave)
+            case Write():
+                self.sim.history.turn(context, message.call)
+                return await self._store(context, message.value)
+            case Read():
+                self.sim.history.turn(context, message.call)
+                return self.value or 0
+        return None
+
+    async def _work(self, message: Add) -> None:
+        """What takes time; a stubborn handler swallows one cancellation, as badly written ones do."""
+        if not message.takes_s:
+            return
+        try:
+            await asyncio.sleep(message.takes_s)
+        except asyncio.CancelledError:
+            if not message.stubborn:
+                raise
+            await asyncio.sleep(message.takes_s)
+
+    async def _store(self, context: GrainCell, value: Any, *, leave: bool = False) -> Any:
+        try:
+            await self.sim.table.write(f"{context.kind}/{context.identity}", value, context.token)
+        except OldTokenError:
+            context.deactivate()
+            raise
+        self.value = value
+        if leave:
+            context.deactivate()
+        return value
+
+
+def kinds(sim: Simulation) -> list[ClusterKind]:
+    """`counter` and `register`."""
+    return [
+        ClusterKind("counter", Props.from_producer(lambda: Stored(sim))),
+        ClusterKind("register", Props.from_producer(lambda: Stored(sim))),
+    ]
+
+
+def load(sim: Simulation, client: SimulatedClient) -> Iterable[Coroutine[Any, Any, None]]:
+    """Three callers."""
+    return [_caller(sim, client, number) for number in range(3)]
+
+
+async def _caller(sim: Simulation, client: SimulatedClient, number: int) -> None:
+    draw = sim.random(f"caller {number}")
+    while True:
+        await asyncio.sleep(draw.expovariate(6))
+        call = len(sim.history.calls) + 1
+        if draw.random() < 0.6:
+            takes_s = draw.choice((0.0, 0.0, 0.0, 0.02, 0.3))
+            message: Any = Add(call, takes_s, stubborn=draw.random() < 0.3, leave=draw.random() < 0.08)
+            operation: Any = ("add", 1)
+            kind, identity = "counter", draw.choice(COUNTERS)
+        else:
+            kind, identity = "register", draw.choice(REGISTERS)
+            message, operation = (
+                (Write(call, call), ("write", call)) if draw.random() < 0.6 else (Read(call), ("read",))
+            )
+        with suppress(DbgrainsError):
+            await client.call(identity, kind, message, operation=operation)
+
+
+def probe(sim: Simulation, client: SimulatedClient) -> Iterable[Callable[[], Coroutine[Any, Any, Any]]]:
+    """Every identity answers."""
+    places = [("counter", one) for one in COUNTERS] + [("register", one) for one in REGISTERS]
+    return [
+        lambda kind=kind, identity=identity: client.call(  # type: ignore[misc]
+            identity, kind, Read(len(sim.history.calls) + 1), operation=("read",)
+        )
+        for kind, identity in places
+    ]
+
+
+def checks(sim: Simulation) -> Iterable[Checker]:
+    """No acknowledged increment is lost, and counters and registers are linearizable."""
+    stored = {
+        key.partition("/")[2]: row.value or 0 for key, row in sim.table.rows.items() if key.startswith("counter/")
+    }
+
+    def of_register(call: Call) -> Any:
+        if call.kind != "register":
+            return None
+        return call.operation
+
+    def of_counter(call: Call) -> Any:
+        return call.operation if call.kind == "counter" else None
+
+    return [
+        Totals(lambda call: call.operation == ("add", 1), int, stored),
+        Linearizable(COUNTER, of_counter),
+        Linearizable(replace(REGISTER, initial=0), of_register),
+    ]
+
+
+STAGE = Stage(kinds=kinds, messages=MESSAGES)
+STORM = Storm(stage=STAGE, load=load, probe=probe, checks=checks)
