@@ -92,6 +92,10 @@ class ClusterServices(Protocol):
         """Whether views are in one order for everybody; a process without provider is its only member."""
 
     @property
+    def uses_views(self) -> bool:
+        """Whether the lookup decides by views: an incarnation that was left out of one must then not come back."""
+
+    @property
     def registration(self) -> Gate | None:
         """Open while the provider's lease on this member runs; None when there is no such lease."""
 

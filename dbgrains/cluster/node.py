@@ -254,7 +254,7 @@ class Node:
     @property
     def _withdraws(self) -> bool:
         """Whether leaving takes two views: one in which this member hosts nothing, and then one without it."""
-        return bool(self._view_callbacks) and not self.is_client and isinstance(self._provider, OrderedProvider)
+        return self.uses_views and not self.is_client and isinstance(self._provider, OrderedProvider)
 
     async def _withdraw(self) -> None:
         if self._graceful and isinstance(self._provider, OrderedProvider):
@@ -287,6 +287,10 @@ class Node:
     @property
     def orders_views(self) -> bool:
         return self._provider is None or isinstance(self._provider, OrderedProvider)
+
+    @property
+    def uses_views(self) -> bool:
+        return bool(self._view_callbacks)
 
     @property
     def registration(self) -> Gate | None:

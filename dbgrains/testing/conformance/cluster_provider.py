@@ -55,6 +55,7 @@ class RecordingServices:
         self.losses: list[str] = []
         self.view = NO_VIEW
         self.orders_views = True
+        self.uses_views = False
         self.registration: Gate | None = None
 
     def members_seen(self, members: Sequence[Member], view: int = 0) -> None:
