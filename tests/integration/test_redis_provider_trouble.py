@@ -11,11 +11,10 @@ from structlog.testing import capture_logs
 
 from dbgrains.errors import AlreadyStartedError, ConfigError, StorageAuthError, StorageUnavailableError
 from dbgrains.providers.redis import RedisProvider
-from dbgrains.testing.conformance.cluster_provider import ProviderScene, RecordingServices, until
+from dbgrains.testing.conformance.cluster_provider import LEASE, ProviderScene, RecordingServices, until
 from dbgrains.testing.redis_server import EmbeddedRedis, RedisServer
 
-TTL_S = 1.0
-"""Of the tests profile."""
+TTL_S = LEASE.ttl_s
 
 
 @pytest.fixture
@@ -142,7 +141,7 @@ async def test_rows_of_the_long_dead_are_collected(scene: ProviderScene, server:
         async def is_collected() -> bool:
             return await client.hkeys(key) == [a.member.id.encode()]
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while not await is_collected():
                 await asyncio.sleep(0.01)
 
@@ -157,7 +156,7 @@ async def test_a_row_that_is_not_readable_is_skipped_and_reported_once(scene: Pr
             await client.hset(key, "x.3", f'{later}|h:1|{{"address": "h:1", "kinds": 7}}')
         reports = len(a.reports)
         await until(lambda: len([log for log in logs if log["event"].startswith("a row")]) >= 9)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2 * LEASE.renew_interval_s)
 
     assert len(logs) == 9
     assert len(a.reports) == reports
@@ -188,7 +187,7 @@ async def test_a_graceful_stop_without_redis_ends_in_time(scene: ProviderScene, 
     server.pause()
 
     with capture_logs() as logs:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await provider.stop(graceful=True)
 
     assert "registration not taken back" in logs[-1]["event"]

@@ -22,7 +22,7 @@ import pytest
 from dbgrains.actor.clock import Clock, SystemClock
 from dbgrains.actor.gate import Gate
 from dbgrains.cluster.interfaces import Activation, ClusterProvider
-from dbgrains.config import ClusterConfig
+from dbgrains.config import ClusterConfig, LeaseConfig
 from dbgrains.sansio.identity import ClusterIdentity, ulid
 from dbgrains.sansio.topology import Member, Topology
 from dbgrains.sansio.views import NO_VIEW, View
@@ -40,6 +40,10 @@ class ProviderFactory(Protocol):
         """Remove a registration behind its member's back."""
 
 
+LEASE = LeaseConfig(ttl_s=2.4, renew_interval_s=0.5, margin_s=0.7, gap_s=0.6, quarantine_s=2.4, storage_timeout_s=0.45)
+"""Soon over, and no storage operation runs out of time because the machine is busy."""
+
+
 class RecordingServices:
     """A cluster as far as a provider sees one: remembers what it was told."""
 
@@ -47,7 +51,7 @@ class RecordingServices:
         self.cluster_name = cluster
         self.member = member
         self.is_client = is_client
-        self.config = ClusterConfig.for_tests()
+        self.config = ClusterConfig(lease=LEASE)
         self.clock: Clock = SystemClock()
         self.random = random.Random(0)
         self.topology = Topology()

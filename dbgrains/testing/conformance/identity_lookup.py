@@ -57,7 +57,7 @@ class IdentityLookupConformance:
     def config(self) -> ClusterConfig:
         """Leases that a busy machine can keep, and that are over soon."""
         lease = LeaseConfig(
-            ttl_s=2.5, renew_interval_s=0.4, margin_s=0.8, gap_s=0.7, quarantine_s=2.5, storage_timeout_s=0.35
+            ttl_s=3.0, renew_interval_s=0.6, margin_s=0.9, gap_s=0.8, quarantine_s=3.0, storage_timeout_s=0.55
         )
         return ClusterConfig(shutdown_timeout_s=5.0, lease=lease)
 
