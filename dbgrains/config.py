@@ -252,6 +252,93 @@ class ClusterConfig:
     """Deadline of a request that names none. Above the lease's ttl it hides most fail-overs from callers."""
 
     activation_timeout_s: float = 10.0
+@dataclass(frozen=True, kw_only=True)
+class GossipConfig:
+    """How members tell each other what they know."""
+
+    interval_s: float = 0.3
+    """Pause between rounds. Each round multiplies those who know a piece of news by about 1 + 2 * fanout."""
+
+    fanout: int = 3
+    """Members that are asked per round. An exchange goes both ways and is a sign of life, too."""
+
+    max_send: int = 64
+    """Member states in one message. What does not fit goes with the next exchange, so bytes per round stay bounded."""
+
+    digest_max: int = 256
+    """Members that one message compares; in larger clusters each message compares others in turn."""
+
+    message_bytes_max: int = 256 * 1024
+    """Bytes of values in one message. One value may take a quarter of it."""
+
+    heartbeat_interval_s: float = 1.0
+    """How often a member publishes how it is doing."""
+
+    forget_after_s: float = 60.0
+    """The entries of a member that is gone are kept this long, so that late news of it is recognized as old."""
+
+    def __post_init__(self) -> None:
+        for name in ("interval_s", "heartbeat_interval_s", "forget_after_s"):
+            check_positive(f"gossip.{name}", getattr(self, name), maximum=3600)
+        for name in ("fanout", "max_send", "digest_max"):
+            check_count(f"gossip.{name}", getattr(self, name))
+        check_count("gossip.message_bytes_max", self.message_bytes_max, minimum=16 * 1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureDetectionConfig:
+    """When a silent member is suspected, and when it is given up and blocked."""
+
+    probe_timeout_s: float = 0.5
+    """How long one exchange may take before it counts as missed; grows with this member's own lag."""
+
+    indirect_count: int = 3
+    """Other members that are asked to try before a member that missed is suspected."""
+
+    suspicion_s: float = 2.0
+    """How long a suspect has to speak up once others suspect it as well; plus the time news takes to spread.
+    Above the longest pause you accept, or healthy members are thrown out for one slow moment."""
+
+    suspicion_max_s: float = 4.0
+    """The same while nobody else suspects it."""
+
+    refused_s: float = 0.6
+    """A member whose port refuses connections is given up after this long: its process is gone."""
+
+    votes: int = 2
+    """Members that must suspect one before it is given up; fewer where there are not as many others."""
+
+    heartbeat_expiry_s: float = 3.0
+    """A heartbeat that has not moved for this long makes a member probed, whoever was due."""
+
+    list_grace_s: float = 2.0
+    """A member that the provider's list leaves out stays while it was heard of this recently."""
+
+    loop_lag_s: float = 0.2
+    """A tick that is later than this says that this member is slow itself: it then waits longer for others."""
+
+    stalled_after_s: float = 0.5
+    """A turn that blocks the event loop for this long is reported by name."""
+
+    block_expiry_s: float = 24 * 3600.0
+    """How long a blocked incarnation is remembered. Ids are never used again, so this only bounds the list."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "probe_timeout_s", "suspicion_s", "suspicion_max_s", "refused_s", "heartbeat_expiry_s", "list_grace_s",
+            "loop_lag_s", "stalled_after_s", "block_expiry_s",
+        ):  # fmt: skip
+            check_positive(f"failure_detection.{name}", getattr(self, name))
+        check_count("failure_detection.indirect_count", self.indirect_count, minimum=0)
+        check_count("failure_detection.votes", self.votes)
+        if not self.probe_timeout_s < self.suspicion_s <= self.suspicion_max_s:
+            raise ConfigError(
+                f"failure_detection: got probe_timeout_s={self.probe_timeout_s:g}, suspicion_s={self.suspicion_s:g}, "
+                f"suspicion_max_s={self.suspicion_max_s:g}; expected probe_timeout_s < suspicion_s <= suspicion_max_s, "
+                "otherwise one lost answer ends a member"
+            )
+
+
     """A Started turn longer than this is cancelled and the activation fails."""
 
     pid_cache_max: int = 100_000
@@ -314,6 +401,12 @@ class ClusterConfig:
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
         for name in (
+    gossip: GossipConfig = field(default_factory=GossipConfig)
+    """How members tell each other what they know."""
+
+    failure_detection: FailureDetectionConfig = field(default_factory=FailureDetectionConfig)
+    """When a silent member is suspected, and when it is given up."""
+
             "pid_cache_max", "mailbox_count_max", "activations_max", "parked_requests_max", "idempotency_count_max",
             "rejoin_attempts_max",
         ):  # fmt: skip
@@ -329,11 +422,35 @@ class ClusterConfig:
     @classmethod
     def for_tests(cls) -> ClusterConfig:
         """Short leases and deadlines, so that a test of a fail-over takes two seconds."""
-        return cls(request_timeout_s=5.0, shutdown_timeout_s=5.0, lease=LeaseConfig.for_tests())
+        return cls(
+            request_timeout_s=5.0,
+            shutdown_timeout_s=5.0,
+            lease=LeaseConfig.for_tests(),
+            gossip=GossipConfig(interval_s=0.1, heartbeat_interval_s=0.3),
+            failure_detection=FailureDetectionConfig(
+                suspicion_s=1.5, suspicion_max_s=3.0, refused_s=0.3, list_grace_s=0.5
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActorSystemConfig:
+    @classmethod
+    def for_wan(cls) -> ClusterConfig:
+        """Members in several places: slower rounds, and more patience with silence."""
+        return cls(
+            request_timeout_s=10.0,
+            gossip=GossipConfig(interval_s=0.5, heartbeat_interval_s=2.0),
+            failure_detection=FailureDetectionConfig(
+                probe_timeout_s=2.0,
+                suspicion_s=8.0,
+                suspicion_max_s=16.0,
+                refused_s=2.0,
+                heartbeat_expiry_s=8.0,
+                list_grace_s=6.0,
+            ),
+        )
+
     """One process's actors."""
 
     throughput: int = 300
