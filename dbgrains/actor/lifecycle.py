@@ -65,7 +65,8 @@ from dbgrains.errors import RequestError
 _log = structlog.get_logger()
 
 _STOP = Stop()
-_SHAPES = {Handling.PLAIN: 0, Handling.ASYNC_CANNOT_WAIT: ASYNC, Handling.MAY_WAIT: MAY_WAIT}
+_PLAIN = Handling.PLAIN
+_ASYNC_CANNOT_WAIT = Handling.ASYNC_CANNOT_WAIT
 
 
 class LivingCell(LaterCell):
@@ -110,13 +111,16 @@ class LivingCell(LaterCell):
             self._status |= RUNNING
             try:
                 self._incarnate()
+                if not self._status & MAY_WAIT:
+                    self._run_started()
             except BaseException as error:  # noqa: BLE001 - every way to fail is supervised
-                self._start_failed(error)
-            finally:
                 system.in_turn = False
+                self._start_failed(error)
+            else:
+                system.in_turn = False
+                if not self._status & MAY_WAIT:
+                    self._has_started()
             if self._actor is None or not self._status & MAY_WAIT:
-                if self._actor is not None:
-                    self._step(self._begin())
                 self._end()
                 return
         self._status = self._status & ~RUNNING | SCHEDULED
@@ -132,8 +136,20 @@ class LivingCell(LaterCell):
         except BaseException as error:  # noqa: BLE001 - every way to fail is supervised
             self._start_failed(error)
         else:
-            self._status &= ~(UNSTARTED | SUSPENDED)
-            self.on_cell_started()
+            self._has_started()
+
+    def _run_started(self) -> None:
+        """The Started turn of an actor that cannot wait, without the coroutine that `_begin` needs for others."""
+        self._message = STARTED
+        result = self._actor.receive(self)
+        if result is not None and self._status & ASYNC:
+            result = step_to_end(result)
+        if result is not None and is_awaitable(result):
+            raise returned_awaitable(self._actor, result)
+
+    def _has_started(self) -> None:
+        self._status &= ~(UNSTARTED | SUSPENDED)
+        self.on_cell_started()
 
     def _start_failed(self, error: BaseException) -> None:
         self._message = STARTED
@@ -146,7 +162,8 @@ class LivingCell(LaterCell):
         if props.receive_middleware or props.context_decorators:
             actor, handling = self._wrap(actor, handling)
         self._actor = actor
-        self._status = self._status & ~(ASYNC | MAY_WAIT) | _SHAPES[handling]
+        shape = 0 if handling is _PLAIN else ASYNC if handling is _ASYNC_CANNOT_WAIT else MAY_WAIT
+        self._status = self._status & ~(ASYNC | MAY_WAIT) | shape
 
     def _wrap(self, actor: Any, handling: Handling) -> tuple[Any, Handling]:
         """Put middleware and decorated context between the cell and its actor."""

@@ -24,8 +24,10 @@ from dbgrains.errors import (
 from dbgrains.sansio.identity import ClusterIdentity
 
 if TYPE_CHECKING:
-    from dbgrains.cluster.hosted_kind import HostedKind, Pending
+    from dbgrains.cluster import interfaces
+    from dbgrains.cluster.hosted_kind import HostedKind
     from dbgrains.cluster.interfaces import IdentityLookup
+    from dbgrains.cluster.pending import Pending
 
 
 class Admission:
@@ -37,27 +39,28 @@ class Admission:
         self._can_spawn_timeout_s = can_spawn_timeout_s
         self._closing = asyncio.Event()
 
-    async def ask(self, hosted: HostedKind, identity: str, pending: Pending) -> Granted | None:
-        """The grant; None when nobody waits for it any more. Raises what all who wait shall get."""
-        await self._check_spawn(hosted, identity)
-        name = ClusterIdentity(hosted.name, identity)
+    async def ask(self, pending: Pending, admission: interfaces.Admission | None = None) -> Granted | None:
+        """The grant; None when nobody waits for it any more. Raises what all who wait shall get.
+
+        `admission` is the lookup's answer when it was asked before.
+        """
+        if admission is None:
+            await self._check_spawn(pending.hosted, pending.identity)
+        name = ClusterIdentity(pending.hosted.name, pending.identity)
         while True:
-            admission = await self._lookup.admit(name)
+            if admission is None:
+                admission = await self._lookup.admit(name)
             if isinstance(admission, Granted):
                 return admission
             if isinstance(admission, Elsewhere):
-                raise MovedError(
-                    f"{hosted.name}/{identity!r:.80} is active on member {admission.member_id} at {admission.address}",
-                    member_id=admission.member_id,
-                    address=admission.address,
-                    lease_left_s=admission.lease_left_s,
-                )
-            self._dismiss_late(hosted, identity, pending, admission)
+                raise moved(pending, admission)
+            self._dismiss_late(pending, admission)
             if not pending.parked:
                 return None
             await self._pause(admission)
             if self._closing.is_set():
                 return None
+            admission = None
 
     def close(self) -> None:
         """Wait for nothing any more."""
@@ -104,20 +107,32 @@ class Admission:
         if not allowed:
             raise IdentityRefusedError(f"kind {hosted.name!r} refuses identity {identity!r:.80}: can_spawn said no")
 
-    def _dismiss_late(self, hosted: HostedKind, identity: str, pending: Pending, later: Later) -> None:
+    def _dismiss_late(self, pending: Pending, later: Later) -> None:
         """Answer those who cannot wait until the next attempt; the others stay, in order."""
         until = self._now() + (later.retry_after_s if later.sooner is None else 0.0)
-        for item in hosted.take_parked(pending):
+        for item in pending.take_parked():
             _, sender, _, deadline = item
             if isinstance(sender, ReplyTo) and sender.abandoned:
                 continue
             if deadline is None or deadline > until:
-                hosted.park(pending, item)
+                pending.park(item)
             elif isinstance(sender, ReplyTo):
                 sender.fail(
                     StorageUnavailableError(
-                        f"{hosted.name}/{identity!r:.80} cannot be activated for {later.retry_after_s:.3g} s: "
+                        f"{pending.hosted.name}/{pending.identity!r:.80} cannot be activated for "
+                        f"{later.retry_after_s:.3g} s: "
                         f"{later.reason}",
                         retry_after_s=later.retry_after_s,
                     )
                 )
+
+
+def moved(pending: Pending, elsewhere: Elsewhere) -> MovedError:
+    """The error that leads callers to the owner."""
+    return MovedError(
+        f"{pending.hosted.name}/{pending.identity!r:.80} is active on member {elsewhere.member_id} at "
+        f"{elsewhere.address}",
+        member_id=elsewhere.member_id,
+        address=elsewhere.address,
+        lease_left_s=elsewhere.lease_left_s,
+    )

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from dbgrains.actor.envelope import Queued
     from dbgrains.actor.system import ActorSystem
     from dbgrains.cluster.grain_cell import GrainCell
-    from dbgrains.cluster.hosted_kind import HostedKind, Pending
+    from dbgrains.cluster.hosted_kind import HostedKind
+    from dbgrains.cluster.pending import Pending
     from dbgrains.config import ClusterConfig
     from dbgrains.errors import DbgrainsError
 
@@ -53,13 +54,13 @@ class Delivery:
         else:
             self._system.dead_letters.add(self._system.pid_of("@place"), message, sender, headers)
 
-    def is_wanted(self, hosted: HostedKind, pending: Pending) -> bool:
+    def is_wanted(self, pending: Pending) -> bool:
         """Whether anybody still waits for an activation; those who gave up are left out."""
         if not pending.parked:
             return False
         now = self._system.clock.now()
-        for item in hosted.take_parked(pending):
+        for item in pending.take_parked():
             _, sender, _, deadline = item
             if (deadline is None or deadline > now) and not (isinstance(sender, ReplyTo) and sender.abandoned):
-                hosted.park(pending, item)
+                pending.park(item)
         return bool(pending.parked)

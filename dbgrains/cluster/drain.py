@@ -36,7 +36,7 @@ async def drain(activator: Activator, reason: str, until: float) -> int:
         if now() >= cancel_at and not cancelled:
             cancelled = True
             _cancel_turns(activator, reason)
-        while running and activator.ending < STOPS_AT_ONCE:
+        while running and activator.ending.count < STOPS_AT_ONCE:
             activator.passivate(running.popleft())
         if not activator.is_quiet:
             await activator.progress(left_s if cancelled else min(left_s, max(0.0, cancel_at - now())))
@@ -45,7 +45,7 @@ async def drain(activator: Activator, reason: str, until: float) -> int:
         log.error("grain did not stop", member=activator.system.id, kind=cell.kind, identity=cell.identity)
         activator.drop(cell, reason)
         cell.cut_off()
-    await activator.cancel_tasks()
+    await activator.give_up()
     return len(stuck)
 
 

@@ -96,27 +96,27 @@ class GrainCell(ActorCell):
         return f"grain {self.hosted.name}/{self.identity!r:.80}"
 
     def on_cell_started(self) -> None:
-        self._activator.cell_started(self)
+        self._activator.starting.cell_started(self)
 
     def on_failure(self, reason: BaseException, message: object) -> None:
         if message is STARTED:
-            self._activator.cell_failed_to_start(self, reason)
+            self._activator.starting.cell_failed(self, reason)
             self.stop_cell()
         else:
             super().on_failure(reason, message)
 
     async def _stop(self) -> None:
-        self._activator.cell_stopping(self)
+        self._activator.ending.cell_stopping(self)
         await super()._stop()
 
     def on_cell_stopped(self) -> None:
-        self._activator.cell_stopped(self)
+        self._activator.ending.cell_stopped(self)
 
     def refuse_queued(self) -> None:
         if self.box is not None:
-            self._activator.take_over(self, self.box.drain(), first=True)
+            self._activator.ending.take_over(self, self.box.drain(), first=True)
         super().refuse_queued()
 
     def _refuse(self, item: Queued) -> None:
         if type(item[0]) is not PoisonPill:
-            self._activator.take_over(self, [item], first=False)
+            self._activator.ending.take_over(self, [item], first=False)

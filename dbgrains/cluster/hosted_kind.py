@@ -9,17 +9,15 @@ cell and one entry.
 from __future__ import annotations
 
 from collections import OrderedDict
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from dbgrains.actor.mailbox import bounded
+from dbgrains.cluster.pending import Pending, Phase
 from dbgrains.errors import DbgrainsError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable
 
-    from dbgrains.actor.envelope import Queued
     from dbgrains.cluster.grain_cell import GrainCell
     from dbgrains.cluster.kind import ClusterKind
     from dbgrains.cluster.replay import ReplayBook
@@ -30,46 +28,6 @@ FAILURE_PAUSE_MAX_S: Final = 5.0
 
 FAILURES_MAX: Final = 10_000
 """Failed identities that are remembered per kind; the oldest are forgotten."""
-
-
-class Phase(Enum):
-    """What an identity in `pending` waits for."""
-
-    ADMITTING = "admitting"
-    """The lookup's permission."""
-
-    STARTING = "starting"
-    """The end of its Started turn."""
-
-    ENDING = "ending"
-    """Its Stopped turn, and that its grant is given back."""
-
-
-class Pending:
-    """An identity on its way from one state to another on this member."""
-
-    __slots__ = ("cell", "dropped", "error", "inline", "parked", "phase", "timer")
-
-    def __init__(self, phase: Phase, cell: GrainCell | None = None) -> None:
-        self.phase = phase
-        self.cell = cell
-        """The activation that is starting or stopping."""
-        self.parked: list[Queued] = []
-        """Requests for the next activation, in order."""
-        self.timer: asyncio.TimerHandle | None = None
-        """The limit of the Started or Stopping turn."""
-        self.error: DbgrainsError | None = None
-        """Why it could not start."""
-        self.dropped = False
-        """The grant is lost already, so there is nothing to give back."""
-        self.inline = False
-        """Whoever starts it is still at it, and lets in who waits."""
-
-    def end_timer(self) -> None:
-        """The turn that was limited is over."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Failure:
@@ -108,22 +66,6 @@ class HostedKind:
         active = self.active
         assert type(active) is OrderedDict
         active.move_to_end(identity)
-
-    def park(self, pending: Pending, item: Queued) -> None:
-        """One request more that waits for the next activation."""
-        pending.parked.append(item)
-        self.parked_count += 1
-
-    def park_first(self, pending: Pending, items: list[Queued]) -> None:
-        """Requests that have waited longer than all that are parked."""
-        pending.parked[:0] = items
-        self.parked_count += len(items)
-
-    def take_parked(self, pending: Pending) -> list[Queued]:
-        """All that wait, in order; nobody waits any more."""
-        parked, pending.parked = pending.parked, []
-        self.parked_count -= len(parked)
-        return parked
 
     def failed(self, identity: str, error: DbgrainsError, now: float) -> None:
         """An activation failed: the next one is not tried before a pause."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+import msgspec
+
 from dbgrains.actor.gate import Gate
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.topology import Member, Topology
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from dbgrains.actor.clock import Clock
     from dbgrains.config import ClusterConfig
+    from dbgrains.errors import DbgrainsError
 
 
 class Activation(Protocol):
@@ -136,8 +139,7 @@ class ClusterServices(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """The identity may be activated here, with this token and under this gate."""
 
     token: int
@@ -209,6 +211,24 @@ class IdentityLookup(Protocol):
 
     async def stop(self) -> None:
         """Give everything back that is still held. All activations have stopped before."""
+
+
+class Asker(Protocol):
+    """Who asked a `BulkLookup`, and is told once."""
+
+    def admitted(self, admission: Admission) -> bool:
+        """The answer. False: nobody wants it any more, so a grant must be given back. Does not raise."""
+
+    def refused(self, error: DbgrainsError) -> None:
+        """There is no answer, and this is why. Does not raise."""
+
+
+@runtime_checkable
+class BulkLookup(IdentityLookup, Protocol):
+    """A lookup that answers many at once: asking it takes neither a task nor a future."""
+
+    def ask(self, identity: ClusterIdentity, asker: Asker) -> None:
+        """As `admit`, for who does not wait but is told, later or before this returns. Does not raise."""
 
 
 class ClusterProvider(Protocol):

@@ -2,6 +2,7 @@
 
     active on this member and idle      its turn runs right here; nothing else is made
     active on this member, busy         a `ClusterCall` waits in its mailbox
+    can start on this member at once    it does, and its turn runs right here
     last seen on another member         a `WarmCall` goes into the outbox of that member
     anything else                       a `ClusterCall` goes to the `Router`, which knows the place or finds it
 
@@ -77,10 +78,12 @@ class RequestPath:
                     places = self._places.get(kind)
                     place = None if places is None else places.get(identity)
             except TypeError:  # unhashable, so certainly no text: `_call` says so
-                cell = None
+                hosted = cell = None
             # Earlier calls that wait for this identity to be found must not be overtaken.
             if self._routes and (kind, identity) in self._routes:
                 cell = place = None
+            elif cell is None and place is None and hosted is not None and self._router is not None:
+                cell = self._router.start_here(hosted, identity)
             if cell is not None:
                 if hosted.bounded:  # type: ignore[union-attr]
                     hosted.touch(identity)  # type: ignore[union-attr]

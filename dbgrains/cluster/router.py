@@ -32,7 +32,7 @@ from dbgrains.errors import (
     RequestTimeoutError,
     UnreachableError,
 )
-from dbgrains.sansio.identity import ClusterIdentity, key_form
+from dbgrains.sansio.identity import ClusterIdentity, check_name, key_form
 from dbgrains.sansio.request_retry import may_send_again
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
     from dbgrains.cluster.activator import Activator
     from dbgrains.cluster.call import ClusterCall
+    from dbgrains.cluster.grain_cell import GrainCell
+    from dbgrains.cluster.hosted_kind import HostedKind
     from dbgrains.cluster.interfaces import IdentityLookup
     from dbgrains.cluster.member_list import MemberList
     from dbgrains.cluster.pid_cache import PidCache, Place
@@ -87,6 +89,7 @@ class Router:
         """Identities that are being searched for."""
         self.locates_at_once = handling_of(lookup.locate) is Handling.ASYNC_CANNOT_WAIT
         """The lookup names members without waiting, so that no task is needed to ask it."""
+        self._starts_at_once = self.locates_at_once and activator.starts_at_once
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: DbgrainsError | None = None
 
@@ -146,6 +149,19 @@ class Router:
         call.request_id = remote.post_request(
             place.address, place.member_id, target, call.message, call, call.due, call.call_headers
         )
+
+    def start_here(self, hosted: HostedKind, identity: str) -> GrainCell | None:
+        """The activation of `identity` here, made now; None when somebody has to be waited for, or asked."""
+        if not self._starts_at_once or self._closed is not None:
+            return None
+        name = ClusterIdentity(hosted.name, check_name("identity", identity))
+        try:
+            member = step_to_end(self.lookup.locate(name, _NOBODY))
+        except Exception:  # noqa: BLE001  asked again by whoever dispatches the call, who says what is wrong
+            return None
+        if member is None or member.id != self.me.id:
+            return None
+        return self.activator.start_here(hosted, identity)
 
     def answered(self, call: ClusterCall) -> None:
         """It ran where it was sent: that place is right."""

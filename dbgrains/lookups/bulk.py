@@ -23,6 +23,9 @@ log = structlog.get_logger()
 CALLS_MAX: Final = 3
 """Calls of one kind under way per shard: enough to hide a round trip, few enough to keep batches large."""
 
+ANSWERS_PER_STEP: Final = 64
+"""Answers that are passed on before the event loop may do something else: each may start a grain."""
+
 Wish = TypeVar("Wish")
 Answer = TypeVar("Answer")
 
@@ -95,13 +98,19 @@ class Bulk(Generic[Wish, Answer]):
             log.error("storage call failed in an unexpected way", call=self._what, **failure_fields(error))
             self._fail(batch, StorageUnavailableError(f"{self._what}: {type(error).__name__}: {error}"))
         else:
-            for wish, answer in zip(batch, answers, strict=True):
+            self._called()
+            for number, (wish, answer) in enumerate(zip(batch, answers, strict=True), start=1):
                 self._answered(wish, answer)
-        finally:
-            self._calls -= 1
-            if self._waiting and not self._flush_due:
-                self._flush()
+                if number % ANSWERS_PER_STEP == 0:
+                    await asyncio.sleep(0)
+
+    def _called(self) -> None:
+        """The storage may have the next batch, while what came of this one is passed on."""
+        self._calls -= 1
+        if self._waiting and not self._flush_due:
+            self._flush()
 
     def _fail(self, batch: list[Wish], error: StorageError) -> None:
+        self._called()
         for wish in batch:
             self._failed(wish, error)

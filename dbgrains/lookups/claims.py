@@ -14,8 +14,11 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import structlog
+
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.gate import Gate
-from dbgrains.cluster.interfaces import Admission, Elsewhere, Granted, Later
+from dbgrains.cluster.interfaces import Admission, Asker, Elsewhere, Granted, Later
 from dbgrains.config import LeaseConfig
 from dbgrains.errors import DbgrainsError, OverloadedError, StorageError, StorageUnavailableError
 from dbgrains.lookups.background import Background
@@ -40,20 +43,41 @@ CLAIMS_WAITING_MAX: Final = 1_024
 _WITH_TOKEN: Final = (Claimed, Held, StaleRequest)
 _LEAVING: Final = "it is leaving the cluster"
 
+log = structlog.get_logger()
+
 
 class _Claim:
     """One identity on its way to an answer."""
 
-    __slots__ = ("attempt", "gate", "key", "pausing", "request", "started_at", "waiters")
+    __slots__ = ("askers", "attempt", "gate", "key", "pausing", "request", "started_at")
 
-    def __init__(self, key: str, request: int, gate: Gate, started_at: float) -> None:
+    def __init__(self, key: str, request: int, gate: Gate, started_at: float, asker: Asker) -> None:
         self.key = key
         self.request = request
         self.gate = gate
         self.started_at = started_at
         self.attempt = 1
         self.pausing = False
-        self.waiters: list[asyncio.Future[Admission]] = []
+        self.askers = [asker]
+
+
+class _Waiter:
+    """Who asked, and awaits the answer."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+
+    def admitted(self, admission: Admission) -> bool:
+        if self.answer.done():
+            return False
+        self.answer.set_result(admission)
+        return True
+
+    def refused(self, error: DbgrainsError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class Claims:
@@ -86,23 +110,33 @@ class Claims:
             waiting_max=CLAIMS_WAITING_MAX,
         )
 
-    async def claim(self, key: str) -> Admission:
-        """Claim `key`, or wait for the claim of it that is under way."""
+    def ask(self, key: str, asker: Asker) -> None:
+        """Claim `key` for `asker`, who also joins the claim of it that is under way."""
         claim = self._claims.get(key)
-        if claim is None:
-            if (reason := self._refusal()) is not None:
-                raise self._unavailable(reason)
-            claim = _Claim(key, next(self._requests), self._shard.gate, self._shard.boottime())
-            self._bulk.add(claim)
-            self._claims[key] = claim
-        waiter: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
-        claim.waiters.append(waiter)
+        if claim is not None:
+            claim.askers.append(asker)
+        elif (reason := self._refusal()) is not None:
+            asker.refused(self._unavailable(reason))
+        else:
+            claim = _Claim(key, next(self._requests), self._shard.gate, self._shard.boottime(), asker)
+            try:
+                self._bulk.add(claim)
+            except OverloadedError as error:
+                asker.refused(error)
+            else:
+                self._claims[key] = claim
+
+    async def claim(self, key: str) -> Admission:
+        """The same for who waits."""
+        waiter = _Waiter()
+        self.ask(key, waiter)
+        answer = waiter.answer
         try:
-            return await waiter
+            return await answer
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
                 # Cancelled between the answer and its delivery: nobody else knows of this grant.
-                self._give_back(key, waiter.result())
+                self._give_back(key, answer.result())
             raise
 
     def close(self) -> None:
@@ -131,6 +165,9 @@ class Claims:
         return replies
 
     def _continue(self, claim: _Claim, outcome: ClaimReply | StorageError) -> None:
+        if type(outcome) is Claimed:  # nearly always, and the same whatever happened before
+            self._granted(claim, outcome.token)
+            return
         elapsed_s = self._shard.boottime() - claim.started_at
         match next_step(outcome, claim.attempt, elapsed_s, self._limits):
             case Grant(token):
@@ -177,17 +214,20 @@ class Claims:
         """Tell whoever still waits; False when nobody does."""
         del self._claims[claim.key]
         told = False
-        for waiter in claim.waiters:
-            if not waiter.done():
-                waiter.set_result(admission)
-                told = True
+        for asker in claim.askers:
+            try:
+                told |= asker.admitted(admission)
+            except Exception as error:  # noqa: BLE001  the claims behind this one must not suffer from it
+                log.error("an answer was not taken", key=claim.key, **failure_fields(error))
         return told
 
     def _fail(self, claim: _Claim, error: DbgrainsError) -> None:
         del self._claims[claim.key]
-        for waiter in claim.waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
+        for asker in claim.askers:
+            try:
+                asker.refused(error)
+            except Exception as defect:  # noqa: BLE001  as above
+                log.error("a refusal was not taken", key=claim.key, **failure_fields(defect))
 
     def _give_back(self, key: str, admission: Admission) -> None:
         if isinstance(admission, Granted):

@@ -22,8 +22,8 @@ import asyncio
 
 import structlog
 
-from dbgrains.cluster.interfaces import Admission, ClusterServices, Placement
-from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ClusterStateError
+from dbgrains.cluster.interfaces import Admission, Asker, ClusterServices, Placement
+from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ClusterStateError, DbgrainsError
 from dbgrains.lookups.identity_storage import IdentityStorage, LeaseTerms
 from dbgrains.lookups.incarnation import Incarnation
 from dbgrains.sansio.identity import ClusterIdentity, key_form
@@ -101,6 +101,15 @@ class DbIdentityLookup:
         claim) is taken over from ourselves.
         """
         return await self._joined().claim(key_form(identity.kind, identity.identity))
+
+    def ask(self, identity: ClusterIdentity, asker: Asker) -> None:
+        """`admit` for who does not wait."""
+        try:
+            incarnation = self._joined()
+        except DbgrainsError as error:
+            asker.refused(error)
+        else:
+            incarnation.ask(key_form(identity.kind, identity.identity), asker)
 
     async def release(self, identity: ClusterIdentity, token: int) -> None:
         """Give the record back. Waits for the first attempt; a failed one is repeated in the background."""

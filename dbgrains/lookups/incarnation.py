@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping
 
 import structlog
 
-from dbgrains.cluster.interfaces import Admission, ClusterServices
+from dbgrains.cluster.interfaces import Admission, Asker, ClusterServices
 from dbgrains.errors import HandshakeError, StorageError
 from dbgrains.lookups.audit import Auditor
 from dbgrains.lookups.background import Background, StopSignal
@@ -101,6 +101,10 @@ class Incarnation:
     def claim(self, key: str) -> Awaitable[Admission]:
         """Claim the record of `key` for an activation here."""
         return self._of(key).claims.claim(key)
+
+    def ask(self, key: str, asker: Asker) -> None:
+        """The same for who is told."""
+        self._of(key).claims.ask(key, asker)
 
     def release(self, key: str, token: int) -> Awaitable[None]:
         """Give a record back; failures are tried again in the background."""

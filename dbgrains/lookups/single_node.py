@@ -32,12 +32,12 @@ class SingleNodeLookup:
         self._services = services
 
     async def locate(self, identity: ClusterIdentity, avoid: frozenset[str]) -> Member | None:
-        services = self._running()
+        services = self._services or self._running()
         return services.choose_member(identity.kind, identity.identity, avoid)
 
     async def admit(self, identity: ClusterIdentity) -> Admission:
-        services = self._running()
-        if len(services.topology) > 1:
+        services = self._services or self._running()
+        if len(services.topology.members) > 1:
             raise ConfigError(
                 f"cluster {services.cluster_name!r} has {len(services.topology)} members, and SingleNodeLookup on each "
                 f"of them would activate {identity!s:.80} for itself; use DbIdentityLookup"

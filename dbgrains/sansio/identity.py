@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from dbgrains.errors import InvalidIdentityError
 
@@ -24,8 +25,7 @@ _UNRESERVED: Final = re.compile(r"[A-Za-z0-9_.~-]*")
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterIdentity:
+class ClusterIdentity(msgspec.Struct, frozen=True, gc=False):
     """The address of a grain: `kind/identity`. Says nothing about where, or whether, it is active."""
 
     kind: str

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+import msgspec
+
 
 class LeaseCode(Enum):
     """Answer to JOIN and RENEW."""
@@ -46,8 +48,7 @@ class LeaseReply:
     """Counts joins, leaves and kills."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True, gc=False):
     """The record is ours; `previous` owned it before ('' for nobody)."""
 
     token: int

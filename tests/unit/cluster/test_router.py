@@ -85,6 +85,8 @@ class SlowLookup(FakeLookup):
 
 
 class NobodyHere:
+    starts_at_once = False
+
     def find(self, kind, identity) -> None:
         return None
 
