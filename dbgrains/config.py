@@ -245,14 +245,6 @@ class RemoteConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterConfig:
-    """Plain values that steer a cluster. `Cluster(...)` takes everything that is not a plain value."""
-
-    request_timeout_s: float = 5.0
-    """Deadline of a request that names none. Above the lease's ttl it hides most fail-overs from callers."""
-
-    activation_timeout_s: float = 10.0
-@dataclass(frozen=True, kw_only=True)
 class GossipConfig:
     """How members tell each other what they know."""
 
@@ -339,6 +331,14 @@ class FailureDetectionConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Plain values that steer a cluster. `Cluster(...)` takes everything that is not a plain value."""
+
+    request_timeout_s: float = 5.0
+    """Deadline of a request that names none. Above the lease's ttl it hides most fail-overs from callers."""
+
+    activation_timeout_s: float = 10.0
     """A Started turn longer than this is cancelled and the activation fails."""
 
     pid_cache_max: int = 100_000
@@ -393,6 +393,12 @@ class FailureDetectionConfig:
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     """Times of the database lookup's leases; equal on all members."""
 
+    gossip: GossipConfig = field(default_factory=GossipConfig)
+    """How members tell each other what they know."""
+
+    failure_detection: FailureDetectionConfig = field(default_factory=FailureDetectionConfig)
+    """When a silent member is suspected, and when it is given up."""
+
     def __post_init__(self) -> None:
         check_positive("request_timeout_s", self.request_timeout_s, maximum=REQUEST_TIMEOUT_S_MAX)
         for name in (
@@ -401,12 +407,6 @@ class FailureDetectionConfig:
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
         for name in (
-    gossip: GossipConfig = field(default_factory=GossipConfig)
-    """How members tell each other what they know."""
-
-    failure_detection: FailureDetectionConfig = field(default_factory=FailureDetectionConfig)
-    """When a silent member is suspected, and when it is given up."""
-
             "pid_cache_max", "mailbox_count_max", "activations_max", "parked_requests_max", "idempotency_count_max",
             "rejoin_attempts_max",
         ):  # fmt: skip
@@ -416,8 +416,24 @@ class FailureDetectionConfig:
 
     @classmethod
     def for_lan(cls) -> ClusterConfig:
-        """The defaults: members in one data centre."""
+        """The defaults: members in one data centre. A killed member is given up within 3 s, a frozen one within 6 s."""
         return cls()
+
+    @classmethod
+    def for_wan(cls) -> ClusterConfig:
+        """Members in several places: slower rounds, and more patience with silence."""
+        return cls(
+            request_timeout_s=10.0,
+            gossip=GossipConfig(interval_s=0.5, heartbeat_interval_s=2.0),
+            failure_detection=FailureDetectionConfig(
+                probe_timeout_s=2.0,
+                suspicion_s=8.0,
+                suspicion_max_s=16.0,
+                refused_s=2.0,
+                heartbeat_expiry_s=8.0,
+                list_grace_s=6.0,
+            ),
+        )
 
     @classmethod
     def for_tests(cls) -> ClusterConfig:
@@ -435,22 +451,6 @@ class FailureDetectionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ActorSystemConfig:
-    @classmethod
-    def for_wan(cls) -> ClusterConfig:
-        """Members in several places: slower rounds, and more patience with silence."""
-        return cls(
-            request_timeout_s=10.0,
-            gossip=GossipConfig(interval_s=0.5, heartbeat_interval_s=2.0),
-            failure_detection=FailureDetectionConfig(
-                probe_timeout_s=2.0,
-                suspicion_s=8.0,
-                suspicion_max_s=16.0,
-                refused_s=2.0,
-                heartbeat_expiry_s=8.0,
-                list_grace_s=6.0,
-            ),
-        )
-
     """One process's actors."""
 
     throughput: int = 300
