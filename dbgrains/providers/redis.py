@@ -12,6 +12,9 @@ list stays: being unreachable says nothing about members.
     our row was removed, the list is intact     this incarnation is lost: `services.lost`
     another member registered our address       as above, for the older of the two; if that one comes back
                                                 while the newer lives, it is refused
+
+The lists are numbered on the server, so they are views in one order (`OrderedProvider`). Only for one ttl after the
+list was made, for the first time or after it was deleted, it has no number, because somebody may be missing.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -94,6 +98,9 @@ class RedisProvider:
         self._keep_until = -math.inf
         self._away = False
         self._unreadable: set[str] = set()
+        self._view = 0
+        self._registered_until = math.inf
+        self._due = asyncio.Event()
 
     async def start(self, services: ClusterServices) -> None:
         """Register and report once, then go on in the background.
@@ -141,11 +148,22 @@ class RedisProvider:
         finally:
             await client.stop()
 
+    async def withdraw(self) -> None:
+        services, client = self._services, self._client
+        if services is not None and client is not None:
+            await self._beat(services, client)
+
+    def refresh(self) -> None:
+        self._due.set()
+
     async def _run(self, services: ClusterServices, client: ScriptClient) -> None:
         interval_s = services.config.lease.renew_interval_s
         while True:
             # Members that started together should not beat together.
-            await asyncio.sleep(interval_s * services.random.uniform(0.9, 1.0))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval_s * services.random.uniform(0.9, 1.0)):
+                    await self._due.wait()
+            self._due.clear()
             try:
                 go_on = await self._beat(services, client)
             except (StorageError, ConfigError) as error:
@@ -161,18 +179,27 @@ class RedisProvider:
 
     async def _beat(self, services: ClusterServices, client: ScriptClient) -> bool:
         """One round trip; whether this member is still registered."""
-        ttl_us = round(services.config.lease.ttl_s * 1_000_000)
+        lease = services.config.lease
+        ttl_us = round(lease.ttl_s * 1_000_000)
+        began = services.clock.boottime()
         if services.is_client:
             reply = await client.run(_SCRIPTS["list"], self._keys, (ttl_us,), lease=True)
         else:
             member = services.member
             row = _Row(member.address, sorted(member.kinds), dict(member.labels))
             data = msgspec.json.encode(row).decode()
-            arguments = (member.id, ttl_us, self._generation, member.address, data, self._yields_to)
+            strict = int(services.uses_views)
+            arguments = (member.id, ttl_us, self._generation, member.address, data, self._yields_to, strict)
             reply = await client.run(_SCRIPTS["beat"], self._keys, arguments, lease=True)
         match reply:
-            case [b"OK", bytes(generation), *rows]:
-                self._listed(services, generation.decode(), rows)
+            case [b"OK", bytes(generation), bytes(number), *rows] if number.isdigit():
+                if self._was_forgotten(services, generation.decode(), began):
+                    services.lost("the list of members was deleted, and it could not register again in time")
+                    return False
+                if not services.is_client:
+                    self._registered_until = began + lease.ttl_s - lease.margin_s
+                    services.registered_until(self._registered_until)
+                self._listed(services, generation.decode(), int(number), rows)
                 return True
             case [b"TAKEN", bytes(), bytes(holder)]:
                 raise ConfigError(
@@ -185,6 +212,15 @@ class RedisProvider:
                 return False
             case other:
                 raise StorageConfigError(f"redis: the member list answered {other!r:.120}, which is not an answer")
+
+    def _was_forgotten(self, services: ClusterServices, generation: str, now: float) -> bool:
+        """Whether others may have gone on without us, after a loss of the list, while we could not be heard."""
+        return (
+            services.uses_views
+            and self._reported is not None
+            and generation != self._generation
+            and now >= self._registered_until
+        )
 
     def _lost(self, services: ClusterServices, holder: str) -> None:
         if holder:
@@ -199,14 +235,14 @@ class RedisProvider:
         else:
             services.lost("its registration was removed by others")
 
-    def _listed(self, services: ClusterServices, generation: str, rows: list[Any]) -> None:
+    def _listed(self, services: ClusterServices, generation: str, view: int, rows: list[Any]) -> None:
         now, ttl_s = services.clock.now(), services.config.lease.ttl_s
         if self._reported is not None and generation != self._generation:
             log.warning("the member list was deleted; members register again", **_fields(services))
             self._keep_until = now + ttl_s
         self._generation = generation
         members = self._readable(services, rows)
-        if now < self._keep_until and self._reported is not None:
+        if view == 0 and now < self._keep_until and self._reported is not None:
             addresses = {member.address for member in members.values()}
             members |= {
                 id: member
@@ -214,9 +250,12 @@ class RedisProvider:
                 if id not in members and member.address not in addresses
             }
         members = dict(sorted(members.items()))
-        if members != self._reported:
+        if len(members) < len(rows) // 2:
+            view = 0  # a row that only newer members can read
+        if members != self._reported or view > self._view:
             self._reported = members
-            services.members_seen(tuple(members.values()))
+            self._view = max(self._view, view)
+            services.members_seen(tuple(members.values()), view)
 
     def _readable(self, services: ClusterServices, rows: list[Any]) -> dict[str, Member]:
         members: dict[str, Member] = {}

@@ -25,9 +25,29 @@ local function write_row(member, row)
   redis.call('HSET', KEYS[2], member, dec(row.ends) .. '|' .. row.address .. '|' .. row.data)
 end
 
--- {code, generation, id1, data1, ...} of those whose row runs
-local function answer(code, generation, rows)
-  local reply = { code, generation }
+-- What the list is at this moment, as one text: equal texts, equal lists.
+local function written_out(rows)
+  local live = {}
+  for member, row in pairs(rows) do
+    if row.ends > now then
+      live[#live + 1] = member .. '|' .. row.data
+    end
+  end
+  table.sort(live)
+  return table.concat(live, '\n')
+end
+
+-- A list that was made anew may lack members who had no time yet to register again: for one ttl it has no number.
+local function number_of(view, generation, ttl)
+  if now < int(generation) + ttl then
+    return '0'
+  end
+  return dec(int(view))
+end
+
+-- {code, generation, number, id1, data1, ...} of those whose row runs
+local function answer(code, generation, number, rows)
+  local reply = { code, generation, number }
   for member, row in pairs(rows) do
     if row.ends > now then
       reply[#reply + 1] = member
