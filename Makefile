@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench protos docs compose-test matrix ci clean
@@ -15,8 +16,9 @@ help:  ## what there is
 demo: $(VENV)/.runtime  ## a cluster of three processes, one of which is killed: make demo ARGS="--members 5"
 	$(BIN)/python -m dbgrains demo $(ARGS)
 
-test: $(VENV)/.dev  ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+# Tests wait for leases and processes more than they compute: three at a time on two processors take half as long.
+test: $(VENV)/.dev  ## all tests: make test ARGS="-k gossip", WORKERS=0 for one after the other
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, import contracts, architecture
 	$(BIN)/ruff check .
