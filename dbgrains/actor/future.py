@@ -48,7 +48,7 @@ class Future(ReplyTo, Process):
     ) -> None:
         self._system = system
         self.asyncio_future: asyncio.Future[Any] = system.loop.create_future()
-        self._bucket: set[Future] | None = None
+        self._bucket: dict[Future, None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._id: str | None = None
         self._asked = asked
@@ -71,7 +71,7 @@ class Future(ReplyTo, Process):
             bucket = pending.buckets.get(int(deadline * _TICKS_PER_S) + 1)
             if bucket is None:
                 bucket = pending.open_bucket(deadline)
-            bucket.add(self)
+            bucket[self] = None
             self._bucket = bucket
         elif not self.asyncio_future.done():
             self._timer = system.loop.call_later(timeout, self._expire)
@@ -83,7 +83,7 @@ class Future(ReplyTo, Process):
             self.headers = headers
             bucket = self._bucket
             if bucket is not None:
-                bucket.discard(self)
+                bucket.pop(self, None)
                 self._bucket = None
             if self._timer is not None or self._id is not None:
                 self._close()
@@ -141,7 +141,7 @@ class Future(ReplyTo, Process):
 
     def _close(self) -> None:
         if self._bucket is not None:
-            self._bucket.discard(self)
+            self._bucket.pop(self, None)
             self._bucket = None
         if self._timer is not None:
             self._timer.cancel()
@@ -166,17 +166,18 @@ class PendingFutures:
 
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
-        self.buckets: dict[int, set[Future]] = {}
+        # Not sets: their order depends on addresses, and a simulation must repeat itself exactly.
+        self.buckets: dict[int, dict[Future, None]] = {}
         self._swept = 0
         self._handle: asyncio.TimerHandle | None = None
 
-    def open_bucket(self, deadline: float) -> set[Future]:
+    def open_bucket(self, deadline: float) -> dict[Future, None]:
         """A new bucket for futures that end at `deadline`, or up to one sweep later."""
         if self._handle is None:
             self._system.coarse.refresh()
             self._swept = int(self._system.coarse.now * _TICKS_PER_S)
             self._handle = self._system.loop.call_later(SWEEP_S, self._sweep)
-        bucket = self.buckets[int(deadline * _TICKS_PER_S) + 1] = set()
+        bucket = self.buckets[int(deadline * _TICKS_PER_S) + 1] = {}
         return bucket
 
     def cancel_all(self, reason: str) -> None:

@@ -47,7 +47,7 @@ class EndpointManager:
         """Peers not to be dialled: why, and until when."""
         self._stopped: str | None = None
         self._ending: set[asyncio.Task[None]] = set()
-        self._swept: set[Outbox] = set()
+        self._swept: dict[Outbox, None] = {}  # in a fixed order, which a set has not
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._activity: dict[Endpoint, int] = {}
@@ -124,7 +124,7 @@ class EndpointManager:
 
     def forget_member(self, member_id: str, reason: str) -> None:
         """This incarnation is blocked or has left, wherever it was: end everything to and from it."""
-        keys = {*self.data, *self.system, *self._announced}
+        keys = dict.fromkeys((*self.data, *self.system, *self._announced))
         for key in keys:
             if member_id in (key[1], self._announced.get(key)):
                 self.terminate(key, reason, is_final=key[1] == member_id)
@@ -134,7 +134,7 @@ class EndpointManager:
 
     async def reset(self, reason: str) -> None:
         """End all endpoints; the next message opens new ones."""
-        for key in {*self.data, *self.system}:
+        for key in dict.fromkeys((*self.data, *self.system)):
             self.terminate(key, reason, is_final=False)
         self._gone = {key: entry for key, entry in self._gone.items() if entry[1] == math.inf}
         if self._ending:
@@ -146,7 +146,7 @@ class EndpointManager:
         for timer in (self._sweep_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
-        for key in {*self.data, *self.system}:
+        for key in dict.fromkeys((*self.data, *self.system)):
             self._remove(key, reason, None)
         self._announced.clear()
         if self._ending:
@@ -162,7 +162,7 @@ class EndpointManager:
         left_s = deadline - now
         if left_s < SWEEP_INTERVAL_S:
             loop.call_later(max(0.0, left_s), outbox.expire, request_id)
-        self._swept.add(outbox)
+        self._swept[outbox] = None
         if self._sweep_timer is None:
             self._sweep_timer = loop.call_later(SWEEP_INTERVAL_S, self._sweep)
         return now + 2 * SWEEP_INTERVAL_S
@@ -171,7 +171,7 @@ class EndpointManager:
         now = self._around.system.clock.now()
         for outbox in list(self._swept):
             if not outbox.sweep(now, now + 2 * SWEEP_INTERVAL_S):
-                self._swept.discard(outbox)
+                self._swept.pop(outbox, None)
         self._sweep_timer = (
             asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._sweep) if self._swept else None
         )  # fmt: skip
@@ -183,7 +183,7 @@ class EndpointManager:
         """Close what has carried nothing since the last look."""
         self._idle_timer = None
         before, self._activity = self._activity, {}
-        for key in {*self.data, *self.system}:
+        for key in dict.fromkeys((*self.data, *self.system)):
             endpoints = [lane[key] for lane in (self.data, self.system) if key in lane]
             busy = self._watches.concerns(key)
             for endpoint in endpoints:
@@ -200,7 +200,7 @@ class EndpointManager:
         endpoints = [lane.pop(key) for lane in (self.data, self.system) if key in lane]
         for endpoint in endpoints:
             self._activity.pop(endpoint, None)
-            self._swept.discard(endpoint.outbox)
+            self._swept.pop(endpoint.outbox, None)
             endpoint.close(reason, error_of)
             task = asyncio.create_task(endpoint.stop(), name="dbgrains-endpoint-stop")
             self._ending.add(task)
