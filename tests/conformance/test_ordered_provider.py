@@ -9,7 +9,7 @@ import pytest
 from dbgrains.cluster.interfaces import ClusterProvider
 from dbgrains.providers.in_memory import InMemoryAgent, InMemoryProvider
 from dbgrains.providers.redis import RedisProvider
-from dbgrains.testing.conformance.cluster_provider import ProviderScene, RecordingServices, until
+from dbgrains.testing.conformance.cluster_provider import ProviderScene, until
 from dbgrains.testing.conformance.ordered_provider import OrderedProviderConformance, ids
 from dbgrains.testing.redis_server import RedisServer
 
