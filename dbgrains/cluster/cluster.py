@@ -20,11 +20,13 @@ import structlog
 
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.system import ActorSystem
+from dbgrains.cluster.interfaces import ClusterPart
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind, kinds_by_name
 from dbgrains.cluster.member_list import MemberList
 from dbgrains.cluster.node import Node
 from dbgrains.cluster.operator_desk import DESK, OperatorDesk, register_operator_messages
 from dbgrains.cluster.request import RequestPath
+from dbgrains.cluster.topic_requests import TopicRequests
 from dbgrains.config import ClusterConfig, RemoteConfig
 from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ConfigError
 from dbgrains.remote.remote import Remote
@@ -32,7 +34,7 @@ from dbgrains.sansio.identity import check_cluster_name
 from dbgrains.sansio.request_retry import pause_s
 
 if TYPE_CHECKING:
-    from dbgrains.cluster.interfaces import ClusterProvider, IdentityLookup
+    from dbgrains.cluster.interfaces import ClusterProvider, IdentityLookup, PubSub
     from dbgrains.cluster.pid_cache import PidCacheStatistics
     from dbgrains.cluster.router import Router
     from dbgrains.remote.transport import Transport
@@ -57,7 +59,11 @@ class ClusterState(Enum):
 
 
 class Extension(Protocol):
-    """Something that lives with the cluster: started after it has joined, stopped before it leaves."""
+    """Something that lives with the cluster: started after it has joined, stopped before it leaves.
+
+    One that brings kinds or message types is a `ClusterPart` as well; one that brings topics sets `cluster.pubsub`
+    when it attaches.
+    """
 
     async def start(self, cluster: Cluster) -> None: ...
 
@@ -87,7 +93,7 @@ class Milestone:
             raise self._error
 
 
-class Cluster(RequestPath):
+class Cluster(RequestPath, TopicRequests):
     """One process's part in a cluster: as a member that hosts grains, or as a client that calls them.
 
         cluster = Cluster(name="shop", provider=..., lookup=..., kinds=[...])
@@ -144,6 +150,10 @@ class Cluster(RequestPath):
             raise ConfigError(f"cluster {name!r}: a client needs a provider that names the members")
         self.asked_to_leave = ""
         """Why this process was told to leave, by an operator; '' when it was not."""
+        self._pubsub: PubSub | None = None
+        self._parts: list[ClusterPart] = [part for part in self.extensions if isinstance(part, ClusterPart)]
+        for part in self._parts:
+            self.kinds = kinds_by_name([*self.kinds.values(), *part.attach(self)])
         self._state = ClusterState.NEW
         self._leaves_soon = False
         self._node: Node | None = None
@@ -287,6 +297,16 @@ class Cluster(RequestPath):
                         **failure_fields(error),
                     )
             await self._leave(graceful=graceful)
+            for part in reversed(self._parts):
+                try:
+                    await part.detach()
+                except Exception as error:  # noqa: BLE001  as above
+                    log.error(
+                        "extension failed to detach",
+                        cluster=self.name,
+                        extension=repr(part),
+                        **failure_fields(error),
+                    )
             await self._desk.close()
             self.system.registry.remove(DESK)
             if self._remote is not None:
@@ -407,6 +427,21 @@ class Cluster(RequestPath):
         if self._remote is not None:
             for cls in types:
                 self._remote.serializers.register(cls)
+
+    @property
+    def pubsub(self) -> PubSub:
+        if self._pubsub is None:
+            raise ConfigError(
+                f"cluster {self.name!r} knows no topics; give it some: "
+                "Cluster(extensions=[Topics(RedisSubscriberStore(url))]), and Topics() in a client"
+            )
+        return self._pubsub
+
+    @pubsub.setter
+    def pubsub(self, pubsub: PubSub) -> None:
+        if self._pubsub is not None:
+            raise ConfigError(f"cluster {self.name!r} has topics already; give it one Topics(...) only")
+        self._pubsub = pubsub
 
     def activations(self) -> list[ClusterIdentity]:
         """The identities that are active on this member, starting and stopping ones included."""

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers
+from dbgrains.cluster.topic_requests import TopicRequests
 
 if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
     from dbgrains.cluster.grain_cell import GrainCell
+    from dbgrains.cluster.interfaces import PubSub
     from dbgrains.cluster.request import RequestPath
 
 
-class GrainRequests:
+class GrainRequests(TopicRequests):
     """`context.cluster` inside a grain. Raises FencedError while the activation may not act."""
 
     __slots__ = ("_cell", "_cluster")
@@ -29,6 +31,11 @@ class GrainRequests:
     @property
     def system(self) -> ActorSystem:
         return self._cell.system
+
+    @property
+    def pubsub(self) -> PubSub:
+        pubsub: PubSub = self._cell.system.cluster.pubsub
+        return pubsub
 
     async def request(
         self,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import random
 
     from dbgrains.actor.clock import Clock
+    from dbgrains.cluster.kind import HasClusterKind
     from dbgrains.config import ClusterConfig
     from dbgrains.errors import DbgrainsError
 
@@ -259,3 +260,38 @@ class OrderedProvider(ClusterProvider, Protocol):
 
     def refresh(self) -> None:
         """Look for a newer list now, without waiting."""
+
+
+@runtime_checkable
+class ClusterPart(Protocol):
+    """An extension that adds to a cluster before it starts, beside what `Extension` asks."""
+
+    def attach(self, cluster: Any) -> Iterable[HasClusterKind]:
+        """Called once, when the cluster object is made: register message types; the kinds it brings are returned."""
+
+    async def detach(self) -> None:
+        """Called once, when the cluster has left, or has failed to start: its activations have ended."""
+
+
+class PubSub(Protocol):
+    """What stands behind `cluster.publisher()`, `subscribe`, `unsubscribe` and `batching_producer`.
+
+    `requests` is who asks: the cluster itself, or an activation, whose requests are refused when it may not act.
+    """
+
+    def publisher(self, requests: Any) -> Any: ...
+
+    async def subscribe(
+        self,
+        requests: Any,
+        topic: str,
+        subscriber: Any,
+        *,
+        guarantee: Any,
+        on_gap: Any,
+        timeout: float | None,
+    ) -> Any: ...
+
+    async def unsubscribe(self, requests: Any, topic: str, subscriber: Any, *, timeout: float | None) -> bool: ...
+
+    def batching_producer(self, requests: Any, topic: str, config: Any) -> Any: ...

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from dbgrains.actor.pid import PID
 from dbgrains.errors import ConfigError
@@ -11,8 +12,19 @@ from dbgrains.sansio.identity import ClusterIdentity, from_key_form, key_form
 
 Guarantee: TypeAlias = Literal["at_most_once", "at_least_once"]
 
+TopicHandler: TypeAlias = Callable[[Any], Awaitable[object]]
+"""A coroutine function that gets the context of each message."""
+
 AT_MOST_ONCE: Guarantee = "at_most_once"
 AT_LEAST_ONCE: Guarantee = "at_least_once"
+
+
+@runtime_checkable
+class HasClusterIdentity(Protocol):
+    """Something that stands for a grain, such as a typed reference."""
+
+    @property
+    def cluster_identity(self) -> ClusterIdentity: ...
 
 
 def check_guarantee(guarantee: object) -> Guarantee:

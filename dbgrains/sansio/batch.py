@@ -41,7 +41,7 @@ class PublishingErrorDecision:
     @staticmethod
     def retry_batch_after(delay_s: float) -> PublishingErrorDecision:
         """Publish the batch again after so many seconds; what was cancelled meanwhile is left out."""
-        if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or not 0 <= delay_s < math.inf:
+        if not 0 <= delay_s < math.inf:
             raise ConfigError(f"retry_batch_after: got {delay_s!r}; expected a number of seconds >= 0")
         return PublishingErrorDecision(BatchAction.RETRY, float(delay_s))
 

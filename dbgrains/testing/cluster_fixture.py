@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from dbgrains.actor.system import ActorSystem
-from dbgrains.cluster.cluster import Cluster
+from dbgrains.cluster.cluster import Cluster, Extension
 from dbgrains.cluster.interfaces import ClusterProvider, IdentityLookup
 from dbgrains.cluster.kind import HasClusterKind
 from dbgrains.config import ActorSystemConfig, ClusterConfig, RemoteConfig
@@ -141,6 +141,7 @@ class ClusterFixture:
         messages: Iterable[type],
         config: ClusterConfig,
         seed: int | None,
+        extensions: Callable[[], Sequence[Extension]],
     ) -> None:
         self.site = site
         self.name = name
@@ -151,6 +152,7 @@ class ClusterFixture:
         self._messages = tuple(messages)
         self._config = config
         self._seed = seed
+        self._extensions = extensions
         self._parts: dict[Cluster, Parts] = {}
 
     @property
@@ -228,6 +230,7 @@ class ClusterFixture:
             remote=parts.remote,
             transport=parts.transport,
             config=config or self._config,
+            extensions=self._extensions(),
             system=ActorSystem(self.name, ActorSystemConfig(seed=self._seed)) if self._seed is not None else None,
         )
         cluster.register_messages(*self._messages)
@@ -249,10 +252,14 @@ async def cluster_of(
     name: str = "test",
     config: ClusterConfig | None = None,
     seed: int | None = None,
+    extensions: Callable[[], Sequence[Extension]] = tuple,
 ) -> AsyncIterator[ClusterFixture]:
-    """A started cluster of `count` members that know each other; all of it is gone afterwards."""
+    """A started cluster of `count` members that know each other; all of it is gone afterwards.
+
+    `extensions()` makes those of one member or client.
+    """
     site = site or MemorySite()
-    fixture = ClusterFixture(site, name, kinds, messages, config or ClusterConfig.for_tests(), seed)
+    fixture = ClusterFixture(site, name, kinds, messages, config or ClusterConfig.for_tests(), seed, extensions)
     try:
         await site.open(name)
         for _ in range(count):

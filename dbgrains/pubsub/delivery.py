@@ -1,0 +1,240 @@
+"""Delivery: takes what topics have for the subscribers of this process, and tells what became of it.
+
+Every process that takes part has one, a plain Process of the name `$topics`. It is no actor: what it does are steps
+of other actors, and those must not be nested in one of its own. A delivery is handed over in slices, so that
+the event loop gets its turn, and in the order in which deliveries came.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from dbgrains.actor.pid import LOCAL_ADDRESS, PID
+from dbgrains.actor.process import Headers, Process, ReplyTo, Sender
+from dbgrains.errors import FencedError
+from dbgrains.pubsub.handout import Handout
+from dbgrains.pubsub.messages import Deliver, FlightReport, Report
+from dbgrains.pubsub.pipe import Pipe
+from dbgrains.sansio.gaps import TopicGap
+
+if TYPE_CHECKING:
+    from dbgrains.actor.system import ActorSystem
+    from dbgrains.config import TopicsConfig
+    from dbgrains.pubsub.statistics import TopicStatistics
+    from dbgrains.remote.serializer import Serializers
+
+SLICE_COUNT: Final = 512
+"""Messages handed over before the event loop gets its turn: about a millisecond."""
+
+PIPE_IDLE_S: Final = 120.0
+"""A pipe that had nothing to do for so long is forgotten, and with it what its subscriber had last."""
+
+log = structlog.get_logger()
+
+
+class _Topic:
+    """The pipes of one topic in this process."""
+
+    __slots__ = ("epoch", "pipes")
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.pipes: dict[str, Pipe] = {}
+
+
+class Delivery(Process):
+    """Hands over, for one system. `on_report` gets the reports that come for topics of this process."""
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        serializers: Serializers | None,
+        config: TopicsConfig,
+        statistics: TopicStatistics,
+        on_report: Callable[[Report], None],
+    ) -> None:
+        self.queue_max = config.subscriber_queue_max
+        self.nobody = PID(LOCAL_ADDRESS, "$nobody")
+        self.find = system.registry.get
+        self.on_gap: dict[tuple[str, str], Callable[[TopicGap], None]] = {}
+        """Who wants to know of gaps, by topic and local id."""
+        self._system = system
+        self._serializers = serializers
+        self._statistics = statistics
+        self._on_report = on_report
+        self._topics: dict[str, _Topic] = {}
+        self._line: deque[Pipe] = deque()
+        self._pumps = False
+        self._news: list[Handout] = []
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        return self._system.address
+
+    # --- deliveries ---------------------------------------------------------------------------------------
+
+    def post_user(
+        self,
+        message: object,
+        sender: Sender = None,
+        headers: Headers | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        if isinstance(message, Deliver):
+            self._take_from_afar(message, sender)
+        elif isinstance(message, Report):
+            self._on_report(message)
+        else:
+            self._system.dead_letters.add(self._system.pid_of("$topics"), message, sender, headers)
+
+    def post_system(self, message: object) -> None:
+        """It cannot be stopped from outside, and nobody needs to watch it."""
+
+    def take(self, deliver: Deliver, on_news: Callable[[FlightReport], None]) -> None:
+        """Begin a delivery. `on_news` hears of every subscriber once: now for some, later for the others."""
+        topic = self._topics.get(deliver.topic)
+        if topic is None:
+            topic = self._topics[deliver.topic] = _Topic()
+        now = self._system.now()
+        pipes = topic.pipes
+        targets = []
+        for local_id in (*deliver.at_most_once, *deliver.at_least_once):
+            pipe = pipes.get(local_id)
+            if pipe is None:
+                pipe = pipes[local_id] = Pipe(self, deliver.topic, local_id)
+            pipe.used_at = now
+            targets.append(pipe)
+        topic.epoch = deliver.epoch
+        messages = deliver.content.messages(self._serializers)
+        handout = Handout(deliver, messages, targets, now + deliver.timeout_s, on_news)
+        handout.tells_later = True  # the news of this step go into one report
+        ordered_from = len(deliver.at_most_once)
+        restart = deliver.restart
+        is_first = not self._pumps
+        self._pumps = True
+        for index, pipe in enumerate(targets):
+            pipe.take(handout, index, ordered=index >= ordered_from, restart=restart)
+        if is_first:
+            self._pump()
+        handout.tells_later = False
+        if handout.left:
+            handout.timer = self._system.loop.call_later(deliver.timeout_s, self._expire, handout)
+        on_news(handout.take_news())
+
+    def _take_from_afar(self, deliver: Deliver, sender: Sender) -> None:
+        known = self._topics.get(deliver.topic)
+        if known is not None and deliver.epoch < known.epoch:
+            if isinstance(sender, ReplyTo):
+                sender.fail(FencedError(f"topic {deliver.topic!r} has a later activation than the one that sent this"))
+            return
+        first = sender if isinstance(sender, ReplyTo) else None
+
+        def tell(news: FlightReport) -> None:
+            nonlocal first
+            report = Report(deliver.topic, deliver.epoch, (news,))
+            if first is not None:
+                answer, first = first, None
+                answer.reply(report)
+            elif not self._closed:
+                self._system.registry.resolve(deliver.report_to).post_user(report)
+
+        self.take(deliver, tell)
+
+    # --- from the pipes -----------------------------------------------------------------------------------
+
+    def ready(self, pipe: Pipe) -> None:
+        """The pipe has something to hand over."""
+        if not pipe.is_ready:
+            pipe.is_ready = True
+            self._line.append(pipe)
+            if not self._pumps:
+                self._pumps = True
+                self._system.loop.call_soon(self._pump)
+
+    def news(self, handout: Handout) -> None:
+        """Somebody has finished it."""
+        if not handout.left:
+            handout.close()
+        if not handout.tells_later:
+            handout.tells_later = True
+            if not self._news:
+                self._system.loop.call_soon(self._tell)
+            self._news.append(handout)
+
+    def delivered(self, count: int) -> None:
+        """So many messages were handled."""
+        self._statistics.delivered += count
+
+    def gap(self, gap: TopicGap) -> None:
+        """Messages did not come."""
+        self._statistics.gaps += 1
+        log.warning("topic messages missing", member=self._system.id, topic=gap.topic, subscriber=gap.subscriber,
+                    epoch=gap.epoch, sequence=gap.sequence, missing=gap.missing)  # fmt: skip
+        self._system.event_stream.publish(gap)
+        callback = self.on_gap.get((gap.topic, gap.subscriber))
+        if callback is not None:
+            try:
+                callback(gap)
+            except Exception:
+                log.exception("on_gap failed", member=self._system.id, topic=gap.topic, subscriber=gap.subscriber)
+
+    @property
+    def lag(self) -> int:
+        """Messages that wait for the slowest subscriber."""
+        return max((pipe.waiting for topic in self._topics.values() for pipe in topic.pipes.values()), default=0)
+
+    def forget_idle(self) -> None:
+        """Let go of pipes that nobody has used for long."""
+        oldest = self._system.now() - PIPE_IDLE_S
+        for name, topic in list(self._topics.items()):
+            idle = [id for id, pipe in topic.pipes.items() if pipe.used_at < oldest and pipe.is_idle]
+            for local_id in idle:
+                del topic.pipes[local_id]
+            if not topic.pipes:
+                del self._topics[name]
+
+    def close(self) -> None:
+        """Deliver and report nothing more."""
+        self._closed = True
+        self._line.clear()
+        for topic in self._topics.values():
+            for pipe in topic.pipes.values():
+                pipe.close()
+        self._topics.clear()
+
+    # --- steps --------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """One slice: every pipe in the line gets its share."""
+        line = self._line
+        left = SLICE_COUNT
+        while line and left > 0:
+            pipe = line.popleft()
+            pipe.is_ready = False
+            left -= pipe.run(left)
+        if line:
+            self._system.loop.call_soon(self._pump)
+        else:
+            self._pumps = False
+
+    def _tell(self) -> None:
+        news, self._news = self._news, []
+        for handout in news:
+            handout.tells_later = False
+            handout.on_news(handout.take_news())
+
+    def _expire(self, handout: Handout) -> None:
+        handout.timer = None
+        handout.expired = True
+        for index, pipe in enumerate(handout.pipes):
+            if index not in handout.settled:
+                pipe.expire(handout, index)
+        self.news(handout)
+
+    def __repr__(self) -> str:
+        return f"Delivery({self._system.id}, topics={len(self._topics)})"

@@ -1,0 +1,596 @@
+"""FanOut: from one accepted publish to all subscribers of a topic, each at its own pace.
+
+    accepted, with its number         waits for the end of the topic's turn
+    a subscriber is in step           gets it by the one delivery to its process
+    a subscriber is not in step       it is held for that subscriber, in order
+    a grain is not where it was       it is searched for, and gets what it missed first
+    an actor is not there any more    it is unsubscribed
+    at least once, not handled        it gets a rest, then the same again; after the last attempt the message goes
+                                      to the dead-letter topic
+    anything else that fails          is reported, and the subscriber goes on with the next batch
+
+What is sent again to a subscriber is sent when nothing else of this topic is on its way to it, so that nothing is
+overtaken. `pipe` keeps the order at the other end.
+
+Nothing here runs inside a turn of the topic, except `accept`: deliveries are steps of other actors.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from dbgrains.actor.pid import PID
+from dbgrains.actor.process import Headers, ReplyTo
+from dbgrains.errors import (
+    ConnectionLostError,
+    DbgrainsError,
+    FencedError,
+    MessageError,
+    Outcome,
+    OverloadedError,
+    RequestTimeoutError,
+)
+from dbgrains.pubsub.messages import (
+    Deliver,
+    DeliveryFailure,
+    FlightReport,
+    Publish,
+    Published,
+    Report,
+    Setback,
+    SubscriberFailing,
+    SubscriberRemoved,
+    TopicDeadLetter,
+    describe,
+)
+from dbgrains.pubsub.outgoing import Flight, Outgoing
+from dbgrains.pubsub.roster import LOCAL, Crew, Roster, Subscriber
+from dbgrains.pubsub.subscription import AT_LEAST_ONCE, Subscription
+from dbgrains.sansio.redelivery import Retry, after_failure
+
+if TYPE_CHECKING:
+    from dbgrains.pubsub.courier import Courier
+    from dbgrains.pubsub.subscriber_store import OpenedTopic
+    from dbgrains.sansio.identity import ClusterIdentity
+
+GATE_PAUSE_S: Final = 0.05
+"""How often a topic whose lease is in doubt looks whether it may go on."""
+
+REPORT_GRACE_S: Final = 2.0
+"""A report may come so much later than the subscriber's time allows; after that it is lost."""
+
+RETRY_AFTER_S: Final = 0.05
+"""What a publisher is told when the backlog is full."""
+
+log = structlog.get_logger()
+
+
+class FanOut:
+    """The deliveries of one activation of one topic.
+
+    `may_act` says whether the activation may act now; `on_removed` makes a removal durable.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        opened: OpenedTopic,
+        courier: Courier,
+        may_act: Callable[[], bool],
+        on_removed: Callable[[Subscription], None],
+    ) -> None:
+        self.topic = topic
+        self.epoch = opened.epoch
+        self.sequence = opened.sequence
+        """The last number that was given."""
+        self.roster = Roster()
+        self.backlog_count = 0
+        self.is_closed = False
+        self._backlog_bytes = 0
+        self._courier = courier
+        self._config = courier.config
+        self._statistics = courier.statistics
+        self._now = courier.system.now
+        self._may_act = may_act
+        self._on_removed = on_removed
+        self._accepted: deque[Outgoing] = deque()
+        self._flushes = False
+        self._flights: dict[int, Flight] = {}
+        self._last_flight = 0
+        self._troubled: set[Subscriber] = set()
+        """Those that have failed lately."""
+        for subscription in opened.subscriptions:
+            self.subscribe(subscription)
+
+    # --- subscribers --------------------------------------------------------------------------------------
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """It gets what is accepted from now on; for one that was there before the guarantee may change."""
+        known = self.roster.subscribers.get(subscription.key)
+        if known is not None:
+            known.gone_since = known.unreachable_since = None
+            site = known.site
+            if site is not None:
+                site.remove(known)
+            known.subscription = subscription
+            known.ordered = subscription.guarantee == AT_LEAST_ONCE
+            if site is not None:
+                self.roster.put_in_step(known, site.place)
+            return
+        subscriber = self.roster.add(subscription)
+        who = subscription.subscriber
+        if isinstance(who, PID):
+            subscriber.place = place = self._courier.place_of(who)
+            self.roster.put_in_step(subscriber, place)
+            if place != LOCAL and not subscriber.is_client and place[1] not in self._courier.member_ids():
+                subscriber.gone_since = self._now()
+
+    def unsubscribe(self, key: str) -> bool:
+        """It gets nothing that is accepted from now on. Whether there was one."""
+        subscriber = self.roster.subscribers.get(key)
+        if subscriber is None:
+            return False
+        self._forget(subscriber)
+        return True
+
+    def _forget(self, subscriber: Subscriber) -> None:
+        self.roster.remove(subscriber)
+        self._troubled.discard(subscriber)
+        while subscriber.held:
+            self._settle(subscriber.release()[0], 1)
+
+    def _gone(self, subscriber: Subscriber, reason: str) -> None:
+        """It will not come back."""
+        self._forget(subscriber)
+        self._statistics.removed += 1
+        self._on_removed(subscriber.subscription)
+        log.info("subscriber removed", **self._names(), subscriber=subscriber.key, reason=reason)
+        self._courier.system.event_stream.publish(SubscriberRemoved(self.topic, subscriber.key, reason))
+
+    # --- publishes ----------------------------------------------------------------------------------------
+
+    def accept(self, publish: Publish) -> Outgoing:
+        """Take a batch and number it; in the topic's turn. Raises OverloadedError when too much is under way."""
+        content = publish.content
+        count = len(content)
+        config = self._config
+        if self.backlog_count and (
+            self.backlog_count + count > config.backlog_count_max
+            or self._backlog_bytes + content.size_bytes > config.backlog_bytes_max
+        ):
+            self._statistics.refused += count
+            raise OverloadedError(
+                f"topic {self.topic!r} has {self.backlog_count} messages ({self._backlog_bytes} bytes) that no "
+                f"subscriber has finished; {count} more were not accepted (TopicsConfig.backlog_count_max)",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        outgoing = Outgoing(self.sequence + 1, content, len(self.roster), self._now())
+        self.sequence += count
+        self.backlog_count += count
+        self._backlog_bytes += content.size_bytes
+        self._statistics.published += count
+        self._accepted.append(outgoing)
+        if not self._flushes:
+            self._flushes = True
+            self._courier.system.loop.call_soon(self._flush)
+        return outgoing
+
+    def published(self, outgoing: Outgoing) -> Published:
+        """The answer to its publisher."""
+        return outgoing.published(self.epoch)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing that was accepted is still to be handled by anybody."""
+        return not self._accepted and not self._flights and not any(one.held for one in self.roster.apart)
+
+    def close(self) -> None:
+        """Send nothing more; publishers that wait cannot be told what became of it."""
+        self.is_closed = True
+        waiting = {flight.outgoing: None for flight in self._flights.values()}
+        waiting |= dict.fromkeys(self._accepted)
+        for subscriber in self.roster.subscribers.values():
+            waiting |= {outgoing: None for outgoing, _ in subscriber.held}
+            if subscriber.timer is not None:
+                subscriber.timer.cancel()
+                subscriber.timer = None
+        self._accepted.clear()
+        self._flights.clear()
+        for outgoing in waiting:
+            if outgoing.waiting is not None:
+                outgoing.waiting.fail(
+                    FencedError(f"topic {self.topic!r} stopped before #{outgoing.sequence} was delivered to everybody")
+                )
+                outgoing.waiting = None
+
+    def give_up(self, reason: str) -> None:
+        """The topic ends: what at-least-once subscribers have not handled goes to the dead-letter topic."""
+        for subscriber in list(self.roster.apart):
+            while subscriber.held:
+                outgoing, offset = subscriber.release()
+                if subscriber.ordered:
+                    self._bury(subscriber, outgoing, offset, len(outgoing.content), "RequestCancelledError", reason)
+
+    # --- sending ------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._flushes = False
+        if self.is_closed:
+            return
+        if self._accepted and not self._may_act():
+            self._flushes = True
+            self._courier.system.loop.call_later(GATE_PAUSE_S, self._flush)
+            return
+        roster = self.roster
+        while self._accepted:
+            outgoing = self._accepted.popleft()
+            outgoing.subscribers = outgoing.left = len(roster)
+            if not outgoing.left:
+                self._settle(outgoing, 0)
+                continue
+            # All of this before anything is sent: news of a delivery may come at once, and change who is in step.
+            crews = [(crew, site.place) for site in roster.sites.values() for crew in site.crews]
+            apart = list(roster.apart)
+            for subscriber in apart:
+                self._hold(subscriber, outgoing, 0)
+            for crew, place in crews:
+                self._send(outgoing, 0, crew, place)
+            for subscriber in apart:
+                self._advance(subscriber)
+
+    def _send(
+        self, outgoing: Outgoing, offset: int, crew: Crew, place: tuple[str, str], *, restart: bool = False
+    ) -> None:
+        self._last_flight = number = self._last_flight + 1
+        timeout_s = self._config.subscriber_timeout_s
+        deadline = self._now() + timeout_s + REPORT_GRACE_S
+        self._flights[number] = Flight(outgoing, offset, crew, place, deadline)
+        deliver = Deliver(
+            self.topic,
+            self.epoch,
+            number,
+            outgoing.sequence + offset,
+            outgoing.content.part(offset, len(outgoing.content)),
+            crew.at_most_once,
+            crew.at_least_once,
+            restart,
+            timeout_s,
+            self._courier.address,
+        )
+        if place == LOCAL:
+            self._courier.delivery.take(deliver, self.news)
+        else:
+            self._courier.post(place, deliver, FlightReply(self, number))
+
+    # --- news of deliveries -------------------------------------------------------------------------------
+
+    def news(self, report: FlightReport) -> None:
+        """What became of a delivery, or of a part of it."""
+        flight = self._flights.get(report.flight)
+        if flight is None:
+            return
+        crew = flight.crew
+        for setback in report.setbacks:
+            if setback.index < len(crew) and setback.index not in flight.settled:
+                flight.settled.add(setback.index)
+                self._set_back(flight, crew.subscribers[setback.index], setback)
+        if report.rest_is_done:
+            del self._flights[report.flight]
+            if self._troubled:
+                for index, subscriber in enumerate(crew.subscribers):
+                    if index not in flight.settled:
+                        self._recovered(subscriber)
+            self._settle(flight.outgoing, len(crew) - len(flight.settled))
+        else:
+            done = [index for index in report.done if index < len(crew) and index not in flight.settled]
+            flight.settled.update(done)
+            for index in done:
+                self._recovered(crew.subscribers[index])
+            if done:
+                self._settle(flight.outgoing, len(done))
+        self._advance_all()
+
+    def flight_failed(self, number: int, error: DbgrainsError) -> None:
+        """A delivery did not arrive, or nobody says what became of it."""
+        flight = self._flights.pop(number, None)
+        if flight is None:
+            return
+        outgoing, offset = flight.outgoing, flight.offset
+        left = len(outgoing.content) - offset
+        unsent = error.outcome is Outcome.NOT_STARTED
+        type_name, text = describe(error)
+        for index, subscriber in enumerate(flight.crew.subscribers):
+            if index in flight.settled:
+                continue
+            is_grain = not isinstance(subscriber.subscription.subscriber, PID)
+            if subscriber.removed:
+                self._settle(outgoing, 1)
+                continue
+            if is_grain:
+                subscriber.place = None
+            elif subscriber.unreachable_since is None:
+                subscriber.unreachable_since = self._now()
+                self._troubled.add(subscriber)
+            self.roster.take_out(subscriber)
+            if isinstance(error, MessageError):
+                self._lost(subscriber, outgoing, offset, left, type_name, text)
+            elif subscriber.ordered:
+                self._try_again(subscriber, outgoing, offset, type_name, text, ran=False)
+            elif unsent and (is_grain or isinstance(error, OverloadedError)):
+                self._hold(subscriber, outgoing, offset)
+                self._rest(subscriber, self._config.retry_min_s)
+            else:
+                self._lost(subscriber, outgoing, offset, left, type_name, text)
+        self._advance_all()
+
+    def _set_back(self, flight: Flight, subscriber: Subscriber, setback: Setback) -> None:
+        outgoing = flight.outgoing
+        offset = flight.offset + setback.position
+        if subscriber.removed:
+            self._settle(outgoing, 1)
+            return
+        if setback.error_type == RequestTimeoutError.__name__:
+            subscriber.timeouts += 1
+            self._troubled.add(subscriber)
+        if setback.failed:
+            self._note(subscriber, outgoing, offset, setback.failed, setback.error_type, setback.text)
+        if not setback.again:
+            self._settle(outgoing, 1)
+            return
+        self.roster.take_out(subscriber)
+        if setback.position:
+            subscriber.attempts = 0
+        if setback.gone and isinstance(subscriber.subscription.subscriber, PID):
+            self._note(subscriber, outgoing, offset, len(outgoing.content) - offset, setback.error_type, setback.text)
+            self._settle(outgoing, 1)
+            self._gone(subscriber, setback.text)
+        elif setback.behind:
+            self._hold(subscriber, outgoing, offset)
+        elif subscriber.ordered:
+            if setback.gone:
+                subscriber.place = None
+            self._try_again(subscriber, outgoing, offset, setback.error_type, setback.text, ran=setback.ran)
+        else:
+            subscriber.place = None
+            self._hold(subscriber, outgoing, offset)
+
+    def _recovered(self, subscriber: Subscriber) -> None:
+        if subscriber in self._troubled:
+            self._troubled.discard(subscriber)
+            subscriber.attempts = subscriber.timeouts = 0
+            subscriber.unreachable_since = None
+
+    # --- subscribers that are not in step -----------------------------------------------------------------
+
+    def _hold(self, subscriber: Subscriber, outgoing: Outgoing, offset: int) -> None:
+        """Keep it for the subscriber, within the bound."""
+        subscriber.hold(outgoing, offset)
+        while subscriber.held_count > self._config.redelivery_count_max and len(subscriber.held) > 1:
+            oldest, start = subscriber.release()
+            text = f"more than {self._config.redelivery_count_max} messages wait (TopicsConfig.redelivery_count_max)"
+            self._lost(subscriber, oldest, start, len(oldest.content) - start, "OverloadedError", text)
+
+    def _try_again(
+        self, subscriber: Subscriber, outgoing: Outgoing, offset: int, error_type: str, text: str, *, ran: bool
+    ) -> None:
+        """An at-least-once subscriber did not handle the message at `offset`."""
+        config = self._config
+        subscriber.attempts += 1
+        self._troubled.add(subscriber)
+        count = len(outgoing.content)
+        step = after_failure(
+            subscriber.attempts,
+            count - offset,
+            ran=ran,
+            attempts_max=config.deliveries_max,
+            retry_min_s=config.retry_min_s,
+            retry_max_s=config.retry_max_s,
+            jitter=self._courier.system.random.random(),
+        )
+        if isinstance(step, Retry):
+            self._statistics.redelivered += count - offset
+            self._tell_failing(subscriber, error_type, text)
+            self._hold(subscriber, outgoing, offset)
+            self._rest(subscriber, step.after_s)
+            return
+        self._bury(subscriber, outgoing, offset, offset + step.count, error_type, text)
+        self._note(subscriber, outgoing, offset, step.count, error_type, text)
+        subscriber.attempts = 0
+        if offset + step.count < count:
+            self._hold(subscriber, outgoing, offset + step.count)
+        else:
+            self._settle(outgoing, 1)
+
+    def _rest(self, subscriber: Subscriber, pause_s: float) -> None:
+        if subscriber.timer is None:
+            subscriber.timer = self._courier.system.loop.call_later(pause_s, self._rested, subscriber)
+
+    def _rested(self, subscriber: Subscriber) -> None:
+        subscriber.timer = None
+        self._advance(subscriber)
+
+    def _advance_all(self) -> None:
+        for subscriber in list(self.roster.apart):
+            if subscriber.held:
+                self._advance(subscriber)
+
+    def _advance(self, subscriber: Subscriber) -> None:
+        """Bring it back in step, if nothing stands in the way."""
+        if subscriber.removed or subscriber.timer is not None or subscriber.is_searching or self.is_closed:
+            return
+        self._drop_old(subscriber)
+        if not subscriber.held and subscriber.place is None:
+            return  # searched for when there is something for it
+        if any(flight.is_waiting_for(subscriber) for flight in self._flights.values()):
+            return
+        who = subscriber.subscription.subscriber
+        if subscriber.place is None and not isinstance(who, PID):
+            subscriber.is_searching = True
+            self._courier.run(self._search(subscriber, who), f"{self.topic} search")
+        elif not self._may_act():
+            self._rest(subscriber, GATE_PAUSE_S)
+        else:
+            assert subscriber.place is not None
+            held = list(subscriber.held)
+            subscriber.held.clear()
+            subscriber.held_count = 0
+            self.roster.put_in_step(subscriber, subscriber.place)
+            crew = Crew((subscriber,))
+            for number, (outgoing, offset) in enumerate(held):
+                if subscriber.site is None:  # the one before came back at once
+                    self._hold(subscriber, outgoing, offset)
+                else:
+                    self._send(outgoing, offset, crew, subscriber.site.place, restart=number == 0)
+
+    def _drop_old(self, subscriber: Subscriber) -> None:
+        """At most once is also: not for ever."""
+        oldest = self._now() - 2 * self._config.subscriber_timeout_s
+        while subscriber.held and not subscriber.ordered and subscriber.held[0][0].accepted_at < oldest:
+            outgoing, offset = subscriber.release()
+            count = len(outgoing.content) - offset
+            self._lost(subscriber, outgoing, offset, count, "RequestTimeoutError", "it was not reached in time")
+
+    async def _search(self, subscriber: Subscriber, identity: ClusterIdentity) -> None:
+        """Find the activation of a grain; in a task."""
+        failure: tuple[str, str] | None = None
+        try:
+            subscriber.place = await self._courier.find(identity, 2 * self._config.subscriber_timeout_s)
+        except DbgrainsError as error:
+            failure = describe(error)
+        subscriber.is_searching = False
+        if self.is_closed or subscriber.removed:
+            return
+        if failure is not None:
+            if subscriber.ordered and subscriber.held:
+                outgoing, offset = subscriber.release()
+                self._try_again(subscriber, outgoing, offset, *failure, ran=False)
+            while subscriber.held and not subscriber.ordered:
+                outgoing, offset = subscriber.release()
+                self._lost(subscriber, outgoing, offset, len(outgoing.content) - offset, *failure)
+        self._advance(subscriber)
+
+    # --- the end of a batch -------------------------------------------------------------------------------
+
+    def _settle(self, outgoing: Outgoing, count: int) -> None:
+        """So many subscribers more are done with it."""
+        if outgoing.is_counted:
+            outgoing.is_counted = False
+            self.backlog_count -= len(outgoing.content)
+            self._backlog_bytes -= outgoing.content.size_bytes
+        outgoing.left -= count
+        if outgoing.left <= 0 and outgoing.waiting is not None:
+            waiting, outgoing.waiting = outgoing.waiting, None
+            waiting.reply(outgoing.published(self.epoch))
+
+    def _lost(
+        self, subscriber: Subscriber, outgoing: Outgoing, offset: int, count: int, error_type: str, text: str
+    ) -> None:
+        """A subscriber does not get the rest of a batch any more."""
+        if subscriber.ordered:
+            self._bury(subscriber, outgoing, offset, offset + count, error_type, text)
+        self._note(subscriber, outgoing, offset, count, error_type, text)
+        self._settle(outgoing, 1)
+
+    def _note(
+        self, subscriber: Subscriber, outgoing: Outgoing, offset: int, count: int, error_type: str, text: str
+    ) -> None:
+        self._statistics.failed += count
+        outgoing.failed_for(DeliveryFailure(subscriber.key, outgoing.sequence + offset, count, error_type, text))
+        self._tell_failing(subscriber, error_type, text)
+
+    def _tell_failing(self, subscriber: Subscriber, error_type: str, text: str) -> None:
+        log.debug("subscriber failed", **self._names(), subscriber=subscriber.key, error=error_type, text=text)
+        self._courier.system.event_stream.publish(
+            SubscriberFailing(self.topic, subscriber.key, error_type, text, subscriber.timeouts)
+        )
+
+    def _bury(
+        self, subscriber: Subscriber, outgoing: Outgoing, start: int, stop: int, error_type: str, text: str
+    ) -> None:
+        office = self._courier.dead_letters
+        assert office is not None, "topics run between start and detach"
+        for position in range(start, stop):
+            office.take(
+                TopicDeadLetter(
+                    self.topic,
+                    self.epoch,
+                    outgoing.sequence + position,
+                    subscriber.key,
+                    max(1, subscriber.attempts),
+                    error_type,
+                    text,
+                    outgoing.content.part(position, position + 1),
+                )
+            )
+
+    # --- time and members ---------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """About once a second: end what has waited too long."""
+        now = self._now()
+        for number, flight in list(self._flights.items()):
+            if flight.deadline < now:
+                self.flight_failed(
+                    number, RequestTimeoutError(f"no report of a delivery to {flight.place[0] or 'this process'}")
+                )
+        config = self._config
+        for subscriber in list(self.roster.subscribers.values()):
+            if subscriber.gone_since is not None and now - subscriber.gone_since > config.member_gone_after_s:
+                self._gone(subscriber, "its member has left the cluster")
+            elif (
+                subscriber.unreachable_since is not None
+                and subscriber.is_client
+                and now - subscriber.unreachable_since > config.client_gone_after_s
+            ):
+                self._gone(subscriber, f"its client was not reached for {config.client_gone_after_s:g} s")
+
+    def members_changed(self, left: frozenset[str], present: frozenset[str]) -> None:
+        """Members have left, or joined."""
+        now = self._now()
+        for subscriber in list(self.roster.subscribers.values()):
+            place = subscriber.place
+            if place is None or place == LOCAL or subscriber.is_client:
+                continue
+            if place[1] in left:
+                if isinstance(subscriber.subscription.subscriber, PID):
+                    subscriber.gone_since = now
+                else:
+                    subscriber.place = None
+                    self.roster.take_out(subscriber)
+            elif subscriber.gone_since is not None and place[1] in present:
+                subscriber.gone_since = None
+        for number, flight in list(self._flights.items()):
+            if flight.place[1] in left:
+                self.flight_failed(number, ConnectionLostError(f"member {flight.place[1]} has left the cluster"))
+
+    def _names(self) -> dict[str, object]:
+        return {"member": self._courier.system.id, "topic": self.topic, "epoch": self.epoch}
+
+    def __repr__(self) -> str:
+        return f"FanOut({self.topic!r}, epoch={self.epoch}, {self.roster!r}, flights={len(self._flights)})"
+
+
+class FlightReply(ReplyTo):
+    """Gets the answer of another process to a delivery."""
+
+    __slots__ = ("_fan_out", "_number")
+
+    def __init__(self, fan_out: FanOut, number: int) -> None:
+        self._fan_out = fan_out
+        self._number = number
+
+    def reply(self, message: object, headers: Headers | None = None) -> None:
+        if isinstance(message, Report):
+            for news in message.flights:
+                self._fan_out.news(news)
+
+    def fail(self, error: DbgrainsError) -> None:
+        if not self._fan_out.is_closed:
+            self._fan_out.flight_failed(self._number, error)
+
+    def pid(self) -> PID:
+        raise AssertionError("a delivery is answered by the process it went to")

@@ -1,0 +1,373 @@
+"""BatchingProducer: a stream of messages to one topic, published in batches.
+
+    produce      takes a message into a bounded queue and returns what resolves when its batch was published
+    the sender   one task: gathers what waits into a batch, and publishes it; at most `max_in_flight` at a time
+    an error     is shown to the error handler, which decides (see `sansio.batch`)
+    close        sends what waits within a deadline; what is left fails
+
+Every message that was taken ends in exactly one way: published, failed, or cancelled by whoever produced it. Each batch
+has a key, and the topic's activation takes each key once: publishing it again after a lost answer does not
+duplicate it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import structlog
+
+from dbgrains.config import BatchingProducerConfig
+from dbgrains.errors import ConfigError, MessageError, ProducerQueueFullError, ProducerStoppedError
+from dbgrains.sansio.batch import Again, PublishingErrorDecision, after_error, batch_length
+from dbgrains.sansio.topic_name import check_topic
+
+if TYPE_CHECKING:
+    from dbgrains.pubsub.content import Payload
+    from dbgrains.pubsub.publisher import Publisher
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PubSubBatch:
+    """What an error handler gets to see of a batch."""
+
+    topic: str
+    messages: Sequence[Any]
+    """Those that are still wanted."""
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+
+PublishingErrorHandler: TypeAlias = Callable[[int, Exception, PubSubBatch], Awaitable[PublishingErrorDecision]]
+"""`await on_error(retries, error, batch)`: retries is 0 for the first failure of a batch."""
+
+
+class _Item:
+    """One message that waits."""
+
+    __slots__ = ("future", "message", "payload", "size")
+
+    def __init__(self, message: Any, payload: Payload | None, future: asyncio.Future[int]) -> None:
+        self.message = message
+        self.payload = payload
+        self.size = 0 if payload is None else len(payload[1])
+        self.future = future
+
+
+class BatchingProducer:
+    """Made by `cluster.batching_producer(topic)`. Use it with `async with`, or `await aclose()` in the end."""
+
+    def __init__(self, publisher: Publisher, topic: str, config: BatchingProducerConfig | None, id: str) -> None:
+        self.topic = check_topic(topic)
+        self.config = config or BatchingProducerConfig()
+        self.id = id
+        """Names its batches towards the topic."""
+        self._publisher = publisher
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Item] = deque()
+        self._queue_bytes = 0
+        self._batches = 0
+        self._some = asyncio.Event()
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._closing = False
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._flying: set[asyncio.Task[None]] = set()
+        self._landed = asyncio.Event()
+        self._sender = self._loop.create_task(self._send(), name=f"dbgrains producer {self.topic}")
+        self._sender.add_done_callback(self._sender_ended)
+
+    # --- for users ----------------------------------------------------------------------------------------
+
+    def produce(self, message: object) -> asyncio.Future[int]:
+        """Take a message. The future resolves to its number in the topic when its batch was published.
+
+        Cancel the future to withdraw the message: one that waits, also for a retry, is then not published.
+        Raises ProducerQueueFullError when too many wait, ProducerStoppedError after the end. A message that
+        cannot travel fails alone, by its future.
+        """
+        if self._closing or self._stopped:
+            raise self._ended()
+        config = self.config
+        if len(self._queue) >= config.queue_count_max or self._queue_bytes >= config.queue_bytes_max:
+            self._forget_cancelled()
+            if len(self._queue) >= config.queue_count_max or self._queue_bytes >= config.queue_bytes_max:
+                raise ProducerQueueFullError(
+                    f"producer for {self.topic!r}: {len(self._queue)} messages ({self._queue_bytes} bytes) wait already"
+                )
+        future: asyncio.Future[int] = self._loop.create_future()
+        try:
+            item = _Item(*self._publisher.encoded(message), future)
+        except MessageError as error:
+            _fail(future, error)
+            return future
+        queue = self._queue
+        if not queue:
+            self._some.set()
+        queue.append(item)
+        self._queue_bytes += item.size
+        return future
+
+    async def produce_wait(self, message: object) -> asyncio.Future[int]:
+        """As `produce`, but wait for room while the queue is full; in the order in which callers came."""
+        while True:
+            if not self._room:
+                try:
+                    return self.produce(message)
+                except ProducerQueueFullError:
+                    pass
+            room: asyncio.Future[None] = self._loop.create_future()
+            self._room.append(room)
+            try:
+                await room
+            except asyncio.CancelledError:
+                self._let_one_in()  # the room that this one was given, if any, is somebody else's
+                raise
+            finally:
+                if room in self._room:
+                    self._room.remove(room)
+            try:
+                return self.produce(message)
+            except ProducerQueueFullError:
+                continue
+            finally:
+                self._let_one_in()
+
+    @property
+    def waiting_count(self) -> int:
+        """Messages in the queue."""
+        return len(self._queue)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._stopped or self._closing
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Publish what waits, within `timeout` seconds (None: the configured ones); what is left then fails.
+
+        Closing twice is once. A batch that failed is not tried again from here on.
+        """
+        self._closing = True
+        self._some.set()
+        await asyncio.wait((self._sender,), timeout=self.config.close_timeout_s if timeout is None else timeout)
+        await self._stop(None)
+
+    async def __aenter__(self) -> BatchingProducer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # --- sending ------------------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        """Gather batches and publish them, until stopped, or closed and empty."""
+        config = self.config
+        while not self._stopped:
+            if not self._queue:
+                if self._closing:
+                    break
+                self._some.clear()
+                await self._some.wait()
+                continue
+            if config.linger_s and not self._closing and len(self._queue) < config.batch_size:
+                await self._linger()
+            items = self._take_batch()
+            if not items:
+                continue
+            self._batches += 1
+            key = f"{self.id}.{self._batches}"
+            if config.max_in_flight == 1:
+                await self._publish(items, key)
+                continue
+            task = self._loop.create_task(self._publish(items, key), name=f"dbgrains batch {key}")
+            self._flying.add(task)
+            task.add_done_callback(self._batch_ended)
+            while len(self._flying) >= config.max_in_flight:
+                self._landed.clear()
+                await self._landed.wait()
+        while self._flying:
+            self._landed.clear()
+            await self._landed.wait()
+
+    async def _linger(self) -> None:
+        """Wait for a full batch, but not long."""
+        until = self._loop.time() + self.config.linger_s
+        while len(self._queue) < self.config.batch_size and not self._closing and not self._stopped:
+            left_s = until - self._loop.time()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(left_s, 0.001))
+
+    def _take_batch(self) -> list[_Item]:
+        """The next batch, without what was cancelled meanwhile."""
+        queue = self._queue
+        config = self.config
+        count = batch_length((item.size for item in queue), config.batch_size, config.batch_bytes_max)
+        items: list[_Item] = []
+        for _ in range(count):
+            item = queue.popleft()
+            self._queue_bytes -= item.size
+            if not item.future.done():
+                items.append(item)
+        self._let_one_in()
+        return items
+
+    async def _publish(self, items: list[_Item], key: str) -> None:
+        """Publish one batch, as often as the error handler wants."""
+        retries = 0
+        try:
+            while items:
+                try:
+                    first = await self._publish_once(items, key)
+                except Exception as error:  # noqa: BLE001  every error is the handler's to decide on
+                    items = [item for item in items if not item.future.done()]
+                    after_s = await self._after(error, retries, items)
+                    if after_s is None:
+                        return
+                    retries += 1
+                    if after_s:
+                        await asyncio.sleep(after_s)
+                    else:
+                        await asyncio.sleep(0)
+                    items = [item for item in items if not item.future.done()]
+                else:
+                    for number, item in enumerate(items, first):
+                        if not item.future.done():
+                            item.future.set_result(number)
+                    return
+        except BaseException:
+            ended = self._ended()
+            for item in items:
+                _fail(item.future, ended)
+            raise
+
+    async def _publish_once(self, items: list[_Item], key: str) -> int:
+        publisher = self._publisher
+        content = publisher.content(self.topic, [(item.message, item.payload) for item in items])
+        config = self.config
+        result = await publisher.send(
+            self.topic,
+            content,
+            (),
+            "delivered" if config.wait_for == "delivered" else "accepted",
+            config.publish_timeout_s,
+            key,
+        )
+        return result.sequence
+
+    async def _after(self, error: Exception, retries: int, items: list[_Item]) -> float | None:
+        """What follows on an error: how long to wait before the batch is published again, or None."""
+        decision = await self._decide(error, retries, items)
+        step = after_error(decision, closing=self._closing, left=len(items))
+        if isinstance(step, Again):
+            return step.after_s
+        for item in items:
+            _fail(item.future, error)
+        if step.stops:
+            log.warning("producer stopped", topic=self.topic, error=str(error), failed=len(items))
+            self._error = error
+            self._stopped = True
+            self._fail_queue()
+        return None
+
+    async def _decide(self, error: Exception, retries: int, items: list[_Item]) -> PublishingErrorDecision:
+        handler = self.config.on_error
+        if handler is None:
+            return PublishingErrorDecision.FAIL_BATCH_AND_STOP
+        try:
+            decision: object = await handler(retries, error, PubSubBatch(self.topic, [item.message for item in items]))
+        except Exception:
+            log.exception("on_error failed, the producer stops", topic=self.topic)
+            return PublishingErrorDecision.FAIL_BATCH_AND_STOP
+        if not isinstance(decision, PublishingErrorDecision):
+            log.error("on_error decided nothing, the producer stops", topic=self.topic, answer=repr(decision))
+            return PublishingErrorDecision.FAIL_BATCH_AND_STOP
+        return decision
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    async def _stop(self, error: BaseException | None) -> None:
+        """End at once: what has not been published fails."""
+        self._closing = self._stopped = True
+        if self._error is None:
+            self._error = error
+        tasks = [task for task in (self._sender, *self._flying) if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._fail_queue()
+
+    def _fail_queue(self) -> None:
+        ended = self._ended()
+        while self._queue:
+            _fail(self._queue.popleft().future, ended)
+        self._queue_bytes = 0
+        self._some.set()
+        while self._room:
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+
+    def _ended(self) -> ProducerStoppedError:
+        if self._error is not None:
+            stopped = ProducerStoppedError(f"the producer for {self.topic!r} has stopped after an error: {self._error}")
+            stopped.__cause__ = self._error
+            return stopped
+        return ProducerStoppedError(f"the producer for {self.topic!r} was closed")
+
+    def _let_one_in(self) -> None:
+        """Wake the first of those who wait for room, if there is some."""
+        if len(self._queue) >= self.config.queue_count_max or self._queue_bytes >= self.config.queue_bytes_max:
+            return
+        while self._room:
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+                return
+
+    def _forget_cancelled(self) -> None:
+        """Make room by what nobody wants any more."""
+        kept = [item for item in self._queue if not item.future.done()]
+        self._queue.clear()
+        self._queue.extend(kept)
+        self._queue_bytes = sum(item.size for item in kept)
+
+    def _batch_ended(self, task: asyncio.Task[None]) -> None:
+        self._flying.discard(task)
+        self._landed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("batch failed", topic=self.topic, exc_info=error)
+
+    def _sender_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("producer failed", topic=self.topic, exc_info=error)
+            self._error = error
+            self._stopped = True
+            self._fail_queue()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._stopped else "closing" if self._closing else "running"
+        return f"BatchingProducer({self.topic!r}, {state}, waiting={len(self._queue)})"
+
+
+def _fail(future: asyncio.Future[int], error: BaseException) -> None:
+    """End a message with an error; asyncio must not complain when nobody awaits it."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()
+
+
+def check_producer_config(config: object) -> BatchingProducerConfig | None:
+    """`config` when it is one, or None."""
+    if config is None or isinstance(config, BatchingProducerConfig):
+        return config
+    raise ConfigError(f"batching_producer: got {config!r:.80}; expected a BatchingProducerConfig")
