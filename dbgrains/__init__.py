@@ -30,7 +30,9 @@ from dbgrains.actor.system import ActorSystem
 
 # A cluster, and what it is made of
 from dbgrains.cluster.cluster import Cluster, ClusterState, Extension
+from dbgrains.cluster.grain import Grain, oneway, readonly, reentrant
 from dbgrains.cluster.grain_cell import GrainCell
+from dbgrains.cluster.grain_context import GrainContext
 from dbgrains.cluster.interfaces import ClusterProvider, ClusterServices, IdentityLookup, OrderedProvider
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind
 from dbgrains.cluster.member_list import MemberList, TopologyChanged
@@ -43,12 +45,14 @@ from dbgrains.errors import (
     ActivationFailedError,
     ActorFailedError,
     AlreadyStartedError,
+    CallCycleError,
     ClusterNotRunningError,
     ClusterStateError,
     ConfigError,
     ConnectionLostError,
     DbgrainsError,
     FencedError,
+    GrainError,
     HandshakeError,
     IdentityRefusedError,
     InvalidIdentityError,
@@ -73,6 +77,7 @@ from dbgrains.errors import (
     StorageCorruptError,
     StorageError,
     StorageUnavailableError,
+    StreamLostError,
     UnknownMessageTypeError,
     UnreachableError,
 )
@@ -105,6 +110,7 @@ __all__ = [
     "ActorSystem",
     "ActorSystemConfig",
     "AlreadyStartedError",
+    "CallCycleError",
     "CapturedContext",
     "Cluster",
     "ClusterConfig",
@@ -124,7 +130,10 @@ __all__ = [
     "Extension",
     "FencedError",
     "Future",
+    "Grain",
     "GrainCell",
+    "GrainContext",
+    "GrainError",
     "HandshakeError",
     "HasClusterKind",
     "IdentityLookup",
@@ -175,6 +184,7 @@ __all__ = [
     "StorageCorruptError",
     "StorageError",
     "StorageUnavailableError",
+    "StreamLostError",
     "Subscription",
     "Terminated",
     "TerminatedWhy",
@@ -184,5 +194,8 @@ __all__ = [
     "UnknownMessageTypeError",
     "UnreachableError",
     "__version__",
+    "oneway",
+    "readonly",
+    "reentrant",
     "run",
 ]

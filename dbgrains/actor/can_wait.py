@@ -16,7 +16,9 @@ import inspect
 from collections.abc import Callable
 from enum import Enum
 from types import CodeType, FunctionType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _WAITING: Final = frozenset(
     {
@@ -65,6 +67,12 @@ def handling_of(handler: Callable[..., Any]) -> Handling:
     if flags & inspect.CO_ITERABLE_COROUTINE or _stands_for_a_coroutine_function(function):
         return Handling.MAY_WAIT
     return Handling.PLAIN
+
+
+def may_wait(function: F) -> F:
+    """Say of a plain `def` that what it returns may be awaitable: its turns are run like those of an `async def`."""
+    function._is_coroutine_marker = True  # type: ignore[attr-defined]  # as inspect.markcoroutinefunction of 3.12
+    return function
 
 
 def _function_behind(handler: Callable[..., Any]) -> FunctionType | None:

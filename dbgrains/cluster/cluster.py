@@ -20,6 +20,7 @@ import structlog
 
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.system import ActorSystem
+from dbgrains.cluster.grain_client import GrainCalls
 from dbgrains.cluster.interfaces import ClusterPart
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind, kinds_by_name
 from dbgrains.cluster.member_list import MemberList
@@ -34,6 +35,7 @@ from dbgrains.sansio.identity import check_cluster_name
 from dbgrains.sansio.request_retry import pause_s
 
 if TYPE_CHECKING:
+    from dbgrains.cluster.grain_contract import GrainContract
     from dbgrains.cluster.interfaces import ClusterProvider, IdentityLookup, PubSub
     from dbgrains.cluster.pid_cache import PidCacheStatistics
     from dbgrains.cluster.router import Router
@@ -93,7 +95,7 @@ class Milestone:
             raise self._error
 
 
-class Cluster(RequestPath, TopicRequests):
+class Cluster(RequestPath, TopicRequests, GrainCalls):
     """One process's part in a cluster: as a member that hosts grains, or as a client that calls them.
 
         cluster = Cluster(name="shop", provider=..., lookup=..., kinds=[...])
@@ -137,6 +139,7 @@ class Cluster(RequestPath, TopicRequests):
             raise ConfigError(f"system {system.name!r} belongs to cluster {system.cluster.name!r} already")
         self.system = system or ActorSystem(name)
         self.system.cluster = self
+        self._contracts: set[GrainContract] = set()
         self._owns_system = system is None
         self._is_client = client
         self._remote_config = remote
@@ -154,6 +157,9 @@ class Cluster(RequestPath, TopicRequests):
         self._parts: list[ClusterPart] = [part for part in self.extensions if isinstance(part, ClusterPart)]
         for part in self._parts:
             self.kinds = kinds_by_name([*self.kinds.values(), *part.attach(self)])
+        for kind in self.kinds.values():
+            if kind.contract is not None:
+                self.use_contract(kind.contract)
         self._state = ClusterState.NEW
         self._leaves_soon = False
         self._node: Node | None = None
@@ -442,6 +448,12 @@ class Cluster(RequestPath, TopicRequests):
         if self._pubsub is not None:
             raise ConfigError(f"cluster {self.name!r} has topics already; give it one Topics(...) only")
         self._pubsub = pubsub
+
+    def use_contract(self, contract: GrainContract) -> None:
+        if contract not in self._contracts:
+            if self._remote is not None:
+                contract.register(self._remote.serializers)
+            self._contracts.add(contract)
 
     def activations(self) -> list[ClusterIdentity]:
         """The identities that are active on this member, starting and stopping ones included."""

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers
+from dbgrains.cluster.call_chain import with_chain
+from dbgrains.cluster.grain_client import GrainCalls
 from dbgrains.cluster.topic_requests import TopicRequests
 
 if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
     from dbgrains.cluster.grain_cell import GrainCell
+    from dbgrains.cluster.grain_contract import GrainContract
     from dbgrains.cluster.interfaces import PubSub
     from dbgrains.cluster.request import RequestPath
 
 
-class GrainRequests(TopicRequests):
+class GrainRequests(TopicRequests, GrainCalls):
     """`context.cluster` inside a grain. Raises FencedError while the activation may not act."""
 
     __slots__ = ("_cell", "_cluster")
@@ -37,6 +40,9 @@ class GrainRequests(TopicRequests):
         pubsub: PubSub = self._cell.system.cluster.pubsub
         return pubsub
 
+    def use_contract(self, contract: GrainContract) -> None:
+        self._cell.system.cluster.use_contract(contract)
+
     async def request(
         self,
         identity: str,
@@ -50,7 +56,7 @@ class GrainRequests(TopicRequests):
         """As `Cluster.request`."""
         self._cell.check_gate()
         return await self._cluster.request(
-            identity, kind, message, timeout, headers=headers, idempotency_key=idempotency_key
+            identity, kind, message, timeout, headers=with_chain(headers), idempotency_key=idempotency_key
         )
 
     async def request_or_none(
@@ -66,7 +72,7 @@ class GrainRequests(TopicRequests):
         """As `Cluster.request_or_none`."""
         self._cell.check_gate()
         return await self._cluster.request_or_none(
-            identity, kind, message, timeout, headers=headers, idempotency_key=idempotency_key
+            identity, kind, message, timeout, headers=with_chain(headers), idempotency_key=idempotency_key
         )
 
     async def get(self, identity: str, kind: str, timeout: float | None = None) -> PID:

@@ -12,6 +12,8 @@ from dbgrains.sansio.member_strategy import LocalAffinityStrategy, MemberStrateg
 
 if TYPE_CHECKING:
     from dbgrains.actor.props import Props
+    from dbgrains.cluster.grain_cell import GrainCell
+    from dbgrains.cluster.grain_contract import GrainContract
 
 SpawnPredicate: TypeAlias = Callable[[str], bool | Awaitable[bool]]
 """Takes an identity; False refuses it. Asked before anything is claimed or constructed."""
@@ -30,6 +32,8 @@ class ClusterKind:
 
     __slots__ = (
         "can_spawn",
+        "cell",
+        "contract",
         "idle_timeout_s",
         "local_affinity",
         "mailbox_count_max",
@@ -57,6 +61,10 @@ class ClusterKind:
         if member_strategy is not None and not hasattr(member_strategy, "choose"):
             raise ConfigError(f"kind {name!r}: member_strategy is {member_strategy!r}; expected a MemberStrategy")
         self.props = props
+        self.cell: type[GrainCell] | None = None
+        """What its activations are; None: plain ones."""
+        self.contract: GrainContract | None = None
+        """What can be asked of it, when that is declared: for typed and generated grains."""
         self.can_spawn = can_spawn
         self.local_affinity = local_affinity
         strategy = member_strategy or RendezvousStrategy()

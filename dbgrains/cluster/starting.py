@@ -153,7 +153,8 @@ class Starting:
         """Construct the grain and begin its Started turn; what follows is told by the cell."""
         activator, hosted = self._activator, pending.hosted
         activator.count += 1
-        cell = pending.cell = GrainCell(activator, hosted, pending.identity, granted)
+        make_cell = hosted.kind.cell or GrainCell
+        cell = pending.cell = make_cell(activator, hosted, pending.identity, granted)
         if activator.closed is not None:
             pending.error = activator.leaving(pending)
             activator.ending.cell_stopped(cell)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -127,21 +127,21 @@ class Serializers:
         self._by_wire[wire] = decode
         return cls
 
-    def register_call(self, cls: type, name: str, encode: Encode, decode: Decode) -> None:
-        """Let the calls of one method of a grain travel, or its answers: `cls` is made for that method alone.
+    def register_call(self, name: str, encoders: Mapping[type, Encode], decode: Decode) -> None:
+        """Let the calls of one method of a grain travel, or its answers: the classes are made for that method alone.
 
-        `name` holds kind and method; ConfigError when another class has it. Registering again is harmless.
+        `name` holds kind and method; ConfigError when other classes have it. Registering again is harmless.
         """
-        if cls in self._by_class:
-            return
         wire = wire_type(GRAIN, name)
+        if all(cls in self._by_class for cls in encoders):
+            return
         if wire in self._by_wire:
-            kind = name.partition("/")[0]
             raise ConfigError(
-                f"two contracts of one kind: {name!r} of {cls.__module__} is taken by another class of kind {kind!r}; "
-                "use one class for both, or give one of them another kind"
+                f"kind {name.partition('/')[0]!r} means two things in one process: its {name.rpartition('/')[2]!r} is "
+                "that of another class; use one class for both, or give one of them another kind"
             )
-        self._by_class[cls] = (wire, encode)
+        for cls, encode in encoders.items():
+            self._by_class[cls] = (wire, encode)
         self._by_wire[wire] = decode
 
     def add(self, serializer_id: int, serializer: Serializer, priority: int = 0) -> None:

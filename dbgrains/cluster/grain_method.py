@@ -1,0 +1,292 @@
+"""GrainMethod: one method of a kind, as both sides of a call know it.
+
+Everything that depends on types is worked out once, when the method is compiled; a call only uses it. Each method has
+small classes of messages of its own, for calls and for answers, so the link's table of type names carries the method,
+and a call on the wire is nothing but its arguments.
+
+A call holds its arguments as they are, when all of them may be shared by caller and grain (see
+`grain_types.by_reference`), or their bytes, taken when the call is made, so that whoever changes an argument
+afterwards changes nothing. What comes from another process is bytes as well, and is read in the grain's turn. The same
+holds for answers, the other way round; the commonest ones, single immutable values, need no message around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from dbgrains.cluster.grain_types import BARE
+from dbgrains.errors import MessageError, Outcome, SerializationError
+from dbgrains.sansio.grain_contract import MethodShape
+from dbgrains.sansio.interleaving import Mode
+
+if TYPE_CHECKING:
+    from dbgrains.remote.serializer import Serializers
+
+
+C = TypeVar("C")
+
+OMITTED: Final = type("Omitted", (), {"__slots__": (), "__repr__": lambda _: "..."})()
+"""In place of an argument that the caller left out."""
+
+
+class CallMessage:
+    """A call of one method. Each method has two subclasses, of `ValuesCall` and of `BytesCall`."""
+
+    __slots__ = ()
+    method: GrainMethod
+
+
+class ValuesCall(tuple[Any, ...], CallMessage):
+    """A call that is its arguments. A tuple, because nothing is made faster."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{self.method.full_name}({', '.join(map(repr, self))})"
+
+
+class BytesCall(CallMessage):
+    """A call whose arguments are bytes."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __repr__(self) -> str:
+        return f"{self.method.full_name}({len(self.payload)} bytes)"
+
+
+class ReplyMessage:
+    """The answer to a call of one method, unless it is a bare value."""
+
+    __slots__ = ()
+    method: GrainMethod
+
+    def __repr__(self) -> str:
+        return f"answer of {self.method.full_name}"
+
+
+class ValueReply(ReplyMessage):
+    """An answer that both sides may share."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class BytesReply(ReplyMessage):
+    """An answer that is bytes. Without any: it is done, and there is nothing to return."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+
+class ArgumentCodec(Protocol):
+    """How the arguments of one method become bytes. Errors are SerializationErrors that name what was wrong."""
+
+    def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """All arguments, without the `OMITTED` ones at the end; others that are OMITTED become their defaults."""
+        ...
+
+    def pack(self, args: tuple[Any, ...]) -> bytes: ...
+
+    def unpack(self, payload: bytes) -> tuple[Any, ...]: ...
+
+
+class ValueCodec(Protocol):
+    """How one value (a result, an item of a stream) becomes bytes."""
+
+    def pack(self, value: Any) -> bytes: ...
+
+    def unpack(self, payload: bytes) -> Any: ...
+
+
+class UnfitValue(Exception):
+    """Bytes that are no arguments of a method, or a value that is no result of it. `error` is for the caller."""
+
+    def __init__(self, error: MessageError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class GrainMethod:
+    """One compiled method. `name` is what it is called between processes, `attribute` in Python."""
+
+    __slots__ = (
+        "_bytes_call",
+        "_bytes_reply",
+        "_value_reply",
+        "accepted",
+        "arguments",
+        "attribute",
+        "bare_results",
+        "full_name",
+        "is_stream",
+        "keywords",
+        "kind",
+        "mode",
+        "name",
+        "oneway",
+        "positional_count",
+        "result",
+        "shape",
+        "shared_arguments",
+        "shared_results",
+        "timeout_s",
+        "values_call",
+    )
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        attribute: str,
+        *,
+        arguments: ArgumentCodec,
+        result: ValueCodec | None,
+        shape: Callable[[], MethodShape],
+        mode: Mode = Mode.EXCLUSIVE,
+        oneway: bool = False,
+        is_stream: bool = False,
+        timeout_s: float | None = None,
+        positional_count: int = 0,
+        keywords: Sequence[str] = (),
+        shared_arguments: Sequence[frozenset[type]] | None = None,
+        shared_results: frozenset[type] = frozenset(),
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.attribute = attribute
+        self.full_name: Final = f"{kind}.{name}"
+        self.arguments = arguments
+        self.result = result
+        """None: it returns nothing."""
+        self.shape = shape
+        self.mode = mode
+        self.oneway = oneway
+        self.is_stream = is_stream
+        self.timeout_s = timeout_s
+        """How long callers wait that say nothing else; None: as configured."""
+        self.positional_count = positional_count
+        """Arguments that are passed by position; those that follow are named by `keywords`."""
+        self.keywords = tuple(keywords)
+        self.shared_arguments = None if shared_arguments is None else tuple(shared_arguments)
+        """Per argument the classes that need no bytes within a process; None when some argument always does."""
+        self.shared_results = shared_results
+        self.bare_results: Final = shared_results & BARE
+        """Classes of results that are answered as they are."""
+        self.values_call: Final = self._own(ValuesCall)
+        """Of its calls, those that need no bytes; made of the tuple of all arguments."""
+        self._bytes_call: Final = self._own(BytesCall)
+        self._value_reply: Final = self._own(ValueReply)
+        self._bytes_reply: Final = self._own(BytesReply)
+        self.accepted: Final = self._bytes_reply(b"")
+        """The answer without a value: the method has nothing to return, or a one-way call is taken."""
+
+    def _own(self, base: type[C]) -> type[C]:
+        """A class of messages for this method alone."""
+        return type("Call" if issubclass(base, CallMessage) else "Reply", (base,), {"__slots__": (), "method": self})
+
+    # --- the caller's side --------------------------------------------------------------------------------
+
+    def call(self, args: tuple[Any, ...]) -> CallMessage:
+        """The message for a call with all these arguments. SerializationError when they can be none."""
+        args = self.arguments.complete(args)
+        shared = self.shared_arguments
+        if shared is not None and all(arg.__class__ in ok for arg, ok in zip(args, shared, strict=False)):
+            return self.values_call(args)
+        return self._bytes_call(self.arguments.pack(args))
+
+    def value(self, reply: Any) -> Any:
+        """What the method returned, from its answer."""
+        cls = reply.__class__
+        if cls in self.bare_results:
+            return reply
+        if cls is self._value_reply:
+            return reply.value
+        if cls is not self._bytes_reply:
+            raise SerializationError(
+                f"{self.full_name} was answered with {cls.__name__}: its caller and its grain mean different things",
+                outcome=Outcome.RAN,
+            )
+        if self.result is None:
+            return None
+        try:
+            return self.result.unpack(reply.payload)
+        except MessageError as error:
+            error.outcome = Outcome.RAN
+            raise
+
+    # --- the grain's side ---------------------------------------------------------------------------------
+
+    def call_classes(self) -> tuple[type[CallMessage], type[CallMessage]]:
+        """Of its calls: with values, and with bytes."""
+        return self.values_call, self._bytes_call
+
+    def invoke(self, function: Callable[..., Any], grain: object, message: Any) -> Any:
+        """Call `function` with the arguments of a call. UnfitValue when its bytes are no arguments."""
+        args: tuple[Any, ...] = message
+        if isinstance(message, BytesCall):
+            try:
+                args = self.arguments.unpack(message.payload)
+            except MessageError as error:
+                raise UnfitValue(error) from error
+        if self.keywords and len(args) > self.positional_count:
+            named = dict(zip(self.keywords, args[self.positional_count :], strict=False))
+            return function(grain, *args[: self.positional_count], **named)
+        return function(grain, *args)
+
+    def reply(self, value: Any) -> Any:
+        """The answer with `value`. UnfitValue when that is no result of this method."""
+        if value.__class__ in self.bare_results:
+            return value
+        result = self.result
+        if result is None:
+            if value is None:
+                return self.accepted
+            raise UnfitValue(
+                SerializationError(
+                    f"{self.full_name} returned {type(value).__qualname__}, and its annotation says None",
+                    outcome=Outcome.RAN,
+                )
+            )
+        if value.__class__ in self.shared_results:
+            return self._value_reply(value)
+        try:
+            return self._bytes_reply(result.pack(value))
+        except MessageError as error:
+            error.outcome = Outcome.RAN
+            raise UnfitValue(error) from error
+
+    # --- the wire -----------------------------------------------------------------------------------------
+
+    def register(self, serializers: Serializers) -> None:
+        """Let calls and answers travel."""
+        name = f"{self.kind}/{self.name}"
+        calls: dict[type, Callable[[Any], bytes]] = {
+            self.values_call: self.arguments.pack,
+            self._bytes_call: _payload_of,
+        }
+        serializers.register_call(name, calls, self._bytes_call)
+        if not self.is_stream:
+            replies: dict[type, Callable[[Any], bytes]] = {
+                self._value_reply: self._pack_reply,
+                self._bytes_reply: _payload_of,
+            }
+            serializers.register_call(f"{name}:reply", replies, self._bytes_reply)
+
+    def _pack_reply(self, reply: ValueReply) -> bytes:
+        assert self.result is not None
+        return self.result.pack(reply.value)
+
+    def __repr__(self) -> str:
+        return f"GrainMethod({self.full_name})"
+
+
+def _payload_of(message: BytesCall | BytesReply) -> bytes:
+    return message.payload
