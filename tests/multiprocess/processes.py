@@ -21,8 +21,9 @@ REQUEST_TIMEOUT_S = 15.0
 class Site:
     """A Redis server, some member processes and a client in this process."""
 
-    def __init__(self, redis: EmbeddedRedis, name: str, client: Cluster, stack: AsyncExitStack) -> None:
+    def __init__(self, redis: EmbeddedRedis, name: str, client: Cluster, stack: AsyncExitStack, lease: str) -> None:
         self.redis = redis
+        self.lease = lease
         self.name = name
         self.client = client
         self.members: dict[str, MemberProcess] = {}
@@ -39,6 +40,7 @@ class Site:
         process = await MemberProcess.start(
             "tests.multiprocess.member",
             "--redis", self.redis.url, "--cluster", self.name, "--node", node, "--port", str(port),
+            "--lease", self.lease,
         )  # fmt: skip
         self._stack.push_async_exit(process)
         self.members[node] = process
@@ -98,13 +100,13 @@ def port_of(process: MemberProcess) -> int:
 
 
 @asynccontextmanager
-async def a_site(*nodes: str) -> AsyncIterator[Site]:
-    """A site with these members; everything is gone afterwards."""
+async def a_site(*nodes: str, lease: str = "for_tests") -> AsyncIterator[Site]:
+    """A site with these members; everything is gone afterwards. `lease` is a profile of LeaseConfig."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(EmbeddedRedis())
-        client = cluster_of(redis.url, name := f"test-{uuid.uuid4().hex[:8]}", client=True)
+        client = cluster_of(redis.url, name := f"test-{uuid.uuid4().hex[:8]}", client=True, lease=lease)
         await client.start_client()
         stack.push_async_callback(client.shutdown)
-        site = Site(redis, name, client, stack)
+        site = Site(redis, name, client, stack, lease)
         await site.start(*nodes)
         yield site
