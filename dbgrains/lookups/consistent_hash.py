@@ -86,7 +86,7 @@ class ConsistentHashIdentityLookup:
         owner = tenure.now.owner_of(identity.kind, identity.identity)
         if owner is not None and owner.id != tenure.me:
             return Elsewhere(owner.id, owner.address)
-        if owner is None or not tenure.settled(identity.kind, identity.identity):
+        if owner is None or not handover.may_act or not tenure.settled(identity.kind, identity.identity):
             return Later(RETRY_S, handover.why_not_settled(), handover.sooner())
         self._last_token = token = next_token(self._last_token, tenure.now.view)
         return Granted(token, services.registration)

@@ -160,8 +160,16 @@ class Handover:
         """Whether a member that is not in the view may still run something; never where views have an order."""
         return member_id in self._departed
 
+    @property
+    def may_act(self) -> bool:
+        """Whether this member is certainly still in the list; nothing is started while it may not be."""
+        registration = self.services.registration
+        return registration is None or registration.is_open
+
     def why_not_settled(self) -> str:
         """For the text of an error."""
+        if not self.may_act:
+            return f"member {self.tenure.me} could not renew its registration, and others may go on without it"
         if not self.tenure.is_member:
             return f"member {self.tenure.me} is in no view yet"
         missing = sorted(self.tenure.missing)

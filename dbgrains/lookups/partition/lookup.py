@@ -133,10 +133,13 @@ class _Parts:
         handover = self.handover
         tenure = handover.tenure
         owner = tenure.now.owner_of(kind, identity)
-        if owner is None or not tenure.is_member:
+        if owner is None or not tenure.is_member or not handover.may_act:
             return Later(RETRY_S, handover.why_not_settled(), handover.sooner())
         if owner.id != tenure.me:
-            return await self._claims.ask(owner, kind, identity)
+            admission = await self._claims.ask(owner, kind, identity)
+            if isinstance(admission, Granted) and not handover.may_act:
+                return Later(RETRY_S, handover.why_not_settled())
+            return admission
         match self.directory.claim(tenure.me, kind, identity):
             case Granted(token, _):
                 return Granted(token, self._services.registration)
