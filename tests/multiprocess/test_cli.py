@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dbgrains.demo.application import client_cluster
+from dbgrains.demo.counter import ReadCounter
+from dbgrains.testing.member_process import MemberProcess
+from dbgrains.testing.redis_server import EmbeddedRedis
 from tests.multiprocess.member import PROBE, WhereAreYou
 from tests.multiprocess.processes import REQUEST_TIMEOUT_S, Site, a_site, member_id
 
@@ -80,6 +88,25 @@ async def test_an_operator_sees_the_members_their_grains_and_where_one_is(site: 
     assert {"version", "role", "latency", "persistence", "eviction", "memory", "clock", "port"} <= checks.keys()
     assert checks["persistence"]["status"] == "warning", "the tests' server keeps nothing"
     assert not [finding for finding in findings if finding["status"] == "problem"]
+
+
+async def test_the_commands_on_their_page_run_in_order():
+    """`demo` and `bench` are left out: they start clusters of their own, which other tests do."""
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    lines = [shlex.split(line) for line in re.findall(r"^\$ dbgrains (.+)$", page, flags=re.MULTILINE)]
+    commands = [line for line in lines if line[0] not in ("demo", "bench")]
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(EmbeddedRedis())
+        for node in ("a", "b"):
+            arguments = ("--redis", redis.url, "--cluster", "shop", "--node", node, "--with-parent")
+            await stack.enter_async_context(await MemberProcess.start("dbgrains.demo.member", *arguments))
+        async with client_cluster(redis.url, "shop") as client:
+            await client.request("click-counter", "counter", ReadCounter(), timeout=REQUEST_TIMEOUT_S)
+            for command in sorted(commands, key=lambda line: line[0] == "drain"):
+                code, output, errors = await run(*command, DBGRAINS_REDIS=redis.url, DBGRAINS_CLUSTER="shop")
+                assert code == 0, f"{command}: {output}{errors}"
+
+    assert {command[0] for command in commands} == {"members", "where", "activations", "drain", "doctor"}
 
 
 async def test_a_drained_member_leaves_with_exit_code_0_and_its_grains_move(site: Site):
