@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from dbgrains.errors import ConfigError
 
@@ -70,12 +70,17 @@ class LeaseConfig:
     sweep_grace_s: float = 60.0
     """Records of a dead member are collected this long after its lease ended. Nobody waits for that."""
 
+    available_s: float = 60.0
+    """How long grains of kinds with guarantee="available" go on when the lease could not be renewed. Another member may
+    own them meanwhile."""
+
     tight: bool = False
     """Permit a margin below half a second. For tests only: a late scheduler breaks the guarantee."""
 
     def __post_init__(self) -> None:
         for name in (
-            "ttl_s", "renew_interval_s", "margin_s", "gap_s", "quarantine_s", "storage_timeout_s", "sweep_grace_s"
+            "ttl_s", "renew_interval_s", "margin_s", "gap_s", "quarantine_s", "storage_timeout_s", "sweep_grace_s",
+            "available_s",
         ):  # fmt: skip
             check_positive(name, getattr(self, name), maximum=3600)
         rules = [
@@ -396,6 +401,14 @@ class ClusterConfig:
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     """Times of the database lookup's leases; equal on all members."""
 
+    hard_fence: Literal["off", "kill"] | None = None
+    """"kill": the kernel ends the process when its event loop doesn't stop its grains before their lease ends. Takes
+    SIGALRM. None: off; but `dbgrains.run` decides for "kill" when a kind is strict."""
+
+    process_lock_folder: str | None = None
+    """A folder of this host alone, such as /run/dbgrains, where the processes of its members keep locks: a killed
+    member's grains can then be taken over at once by members of the same host. None: after its lease."""
+
     gossip: GossipConfig = field(default_factory=GossipConfig)
     """How members tell each other what they know."""
 
@@ -414,6 +427,8 @@ class ClusterConfig:
             "rejoin_attempts_max",
         ):  # fmt: skip
             check_count(name, getattr(self, name))
+        if self.hard_fence not in (None, "off", "kill"):
+            raise ConfigError(f"hard_fence: got {self.hard_fence!r}; expected None, 'off' or 'kill'")
         if self.node_name is not None and not _NODE_NAME.fullmatch(self.node_name):
             raise ConfigError(f"node_name: got {self.node_name!r:.80}; expected 1 to 63 of a-z A-Z 0-9 _ -")
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -40,6 +41,7 @@ def run(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object]] | Non
 async def serve(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object]] | None = None) -> int:
     """As `run`, on the running loop. Signal handlers are set for its duration, so call it from the main thread."""
     asked = asyncio.Event()
+    _decide_hard_fence(cluster)
     with Signals(asked):
         await cluster.start_member()
         reasons: list[asyncio.Future[Any]] = [
@@ -59,6 +61,17 @@ async def serve(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object
     if failures := [result for result in results if isinstance(result, Exception)]:
         raise failures[0]
     return EXIT_STOPPED if stopped_itself and not cluster.asked_to_leave else EXIT_LEFT
+
+
+def _decide_hard_fence(cluster: Cluster) -> None:
+    """This process has no other purpose: it may die for its strict grains, unless somebody decided otherwise.
+
+    The margins of tests are too tight for it: a busy machine would end members.
+    """
+    config = cluster.config
+    if config.hard_fence is None and not config.lease.tight and hasattr(signal, "setitimer"):
+        is_strict = any(kind.guarantee == "strict" for kind in cluster.kinds.values())
+        cluster.config = replace(config, hard_fence="kill" if is_strict else "off")
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -24,13 +24,21 @@ class Parked(Protocol):
 
 
 class Gate:
-    """Open until `valid_until` (boottime seconds)."""
+    """Open until `valid_until` (boottime seconds).
 
-    __slots__ = ("_parked", "boottime", "valid_until")
+    A lease may keep a second gate beside one, its `lenient` one, for actors that go on for a while when nobody
+    knows whether they may. `origin` is the strict gate of either: it says which lease an actor depends on.
+    """
 
-    def __init__(self, boottime: Callable[[], float], valid_until: float = NEVER) -> None:
+    __slots__ = ("_parked", "boottime", "lenient", "origin", "valid_until")
+
+    def __init__(
+        self, boottime: Callable[[], float], valid_until: float = NEVER, *, origin: Gate | None = None
+    ) -> None:
         self.boottime = boottime
         self.valid_until = valid_until
+        self.origin: Gate = self if origin is None else origin
+        self.lenient: Gate | None = None
         self._parked: dict[int, Parked] = {}
 
     @property

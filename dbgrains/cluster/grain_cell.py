@@ -22,10 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
+    from dbgrains.actor.gate import Gate
     from dbgrains.cluster.activator import Activator
     from dbgrains.cluster.grain_requests import GrainRequests
     from dbgrains.cluster.hosted_kind import HostedKind
     from dbgrains.cluster.interfaces import Granted
+    from dbgrains.cluster.kind import ClusterKind
+
+
+def gate_for(kind: ClusterKind, gate: Gate | None) -> Gate | None:
+    """The gate of an activation of `kind` whose lease has `gate`."""
+    if gate is None or kind.guarantee == "strict" or gate.lenient is None:
+        return gate
+    return gate.lenient
 
 
 class GrainCell(ActorCell):
@@ -34,7 +43,7 @@ class GrainCell(ActorCell):
     __slots__ = ("_activator", "hosted", "identity", "token")
 
     def __init__(self, activator: Activator, hosted: HostedKind, identity: str, granted: Granted) -> None:
-        super().__init__(activator.system, hosted.props, gate=granted.gate)
+        super().__init__(activator.system, hosted.props, gate=gate_for(hosted.kind, granted.gate))
         self._activator = activator
         self.hosted = hosted
         self.identity = identity
@@ -70,6 +79,10 @@ class GrainCell(ActorCell):
     def cluster(self) -> GrainRequests:
         """The cluster, for requests in this activation's name: refused once it may not act any more."""
         return self._activator.requests_of(self)
+
+    def change_gate(self, gate: Gate | None) -> None:
+        """Stand under another lease era, as strictly as the kind wants it."""
+        super().change_gate(gate_for(self.hosted.kind, gate))
 
     def deactivate(self) -> None:
         """End this activation after the current turn. What waits goes to the next activation."""

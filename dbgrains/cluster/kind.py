@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from dbgrains.config import check_count, check_positive
 from dbgrains.errors import ConfigError
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dbgrains.actor.props import Props
     from dbgrains.cluster.grain_cell import GrainCell
     from dbgrains.cluster.grain_contract import GrainContract
+
+Guarantee: TypeAlias = Literal["strict", "available"]
+"""What matters more while it is unknown who owns an identity: never two activations, or always one."""
 
 SpawnPredicate: TypeAlias = Callable[[str], bool | Awaitable[bool]]
 """Takes an identity; False refuses it. Asked before anything is claimed or constructed."""
@@ -27,6 +30,9 @@ class ClusterKind:
     * `local_affinity` places an activation with the member that first calls it, when that hosts the kind.
     * `idle_timeout_s` ends an activation that had no message for that long.
     * `max_active` bounds the activations on one member: beyond it the least recently used one goes.
+    * `guarantee` says what an activation does while nobody knows whether its lease runs, because the database does not
+      answer: `"strict"` (default) stands still, so that there are never two; `"available"` goes on for at most
+      `LeaseConfig.available_s`, although another member may own the identity. Without leases there is no difference.
     * `mailbox_count_max` bounds the messages that wait for one activation (None: the cluster's setting).
     """
 
@@ -34,6 +40,7 @@ class ClusterKind:
         "can_spawn",
         "cell",
         "contract",
+        "guarantee",
         "idle_timeout_s",
         "local_affinity",
         "mailbox_count_max",
@@ -54,8 +61,12 @@ class ClusterKind:
         max_active: int | None = None,
         local_affinity: bool = False,
         mailbox_count_max: int | None = None,
+        guarantee: Guarantee = "strict",
     ) -> None:
         self.name = check_name("kind", name)
+        if guarantee not in ("strict", "available"):
+            raise ConfigError(f"kind {name!r}: guarantee is {guarantee!r}; expected 'strict' or 'available'")
+        self.guarantee: Guarantee = guarantee
         if can_spawn is not None and not callable(can_spawn):
             raise ConfigError(f"kind {name!r}: can_spawn is {can_spawn!r}; expected a function of the identity")
         if member_strategy is not None and not hasattr(member_strategy, "choose"):

@@ -18,7 +18,7 @@ import structlog
 from dbgrains.cluster.interfaces import Activation, ClusterServices
 from dbgrains.errors import StorageError
 from dbgrains.lookups.background import StopSignal
-from dbgrains.lookups.census import Census, Count, under
+from dbgrains.lookups.census import Census, Count, stands_under, under
 from dbgrains.lookups.reconcile import Reconciler, batches
 from dbgrains.lookups.shard import Shard
 from dbgrains.sansio.storage_replies import ReassertCode
@@ -78,10 +78,12 @@ class Auditor:
 
     async def _audit(self, shard: Shard, reconciler: Reconciler, batch: Sequence[Activation]) -> None:
         gate = shard.gate
-        missing = await self._missing(reconciler, [one for one in batch if one.gate is gate and self._is_live(one)])
+        missing = await self._missing(
+            reconciler, [one for one in batch if stands_under(one, gate) and self._is_live(one)]
+        )
         if not missing or not await shard.next_round() or shard.gate is not gate:
             return
-        missing = [one for one in missing if one.gate is gate and self._is_live(one)]
+        missing = [one for one in missing if stands_under(one, gate) and self._is_live(one)]
         for activation in await self._missing(reconciler, missing):
             if shard.gate is gate and self._is_live(activation):
                 identity = activation.cluster_identity

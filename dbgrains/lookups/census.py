@@ -29,7 +29,7 @@ class Census:
         self._due: asyncio.Task[Count] | None = None
 
     async def take(self) -> Count:
-        """By `id(gate)`, the activations that stand under that gate; counted after this call was made."""
+        """By `id(gate)`, the activations that stand under that gate or its lenient one; counted after this call."""
         if self._due is None:
             self._due = self._background.spawn(self._count(), "census")
         return await asyncio.shield(self._due)
@@ -41,7 +41,7 @@ class Census:
         for position, activation in enumerate(self._services.activations(), 1):
             gate = activation.gate
             if gate is not None:
-                by_gate.setdefault(id(gate), []).append(activation)
+                by_gate.setdefault(id(gate.origin), []).append(activation)
             if position % ACTIVATIONS_PER_STEP == 0:
                 await asyncio.sleep(0)
         return by_gate
@@ -50,3 +50,8 @@ class Census:
 def under(count: Count, gate: Gate) -> Sequence[Activation]:
     """The activations of `count` that stood under `gate`."""
     return count.get(id(gate), ())
+
+
+def stands_under(activation: Activation, gate: Gate) -> bool:
+    """Whether the activation depends on `gate`'s era, strictly or leniently."""
+    return activation.gate is not None and activation.gate.origin is gate

@@ -19,12 +19,14 @@ from dbgrains.lookups.background import Background, StopSignal
 from dbgrains.lookups.census import Census
 from dbgrains.lookups.claims import Claims
 from dbgrains.lookups.finds import Finds
+from dbgrains.lookups.hard_fence import HardFence
 from dbgrains.lookups.identity_storage import IdentityStorage, Record
 from dbgrains.lookups.lease_loop import LeaseLoop
 from dbgrains.lookups.reconcile import Reconciler, batches
 from dbgrains.lookups.releases import Releases
 from dbgrains.lookups.shard import Shard
 from dbgrains.lookups.sweep import Sweeper
+from dbgrains.lookups.undertaker import Undertaker
 from dbgrains.sansio import lease as decide
 from dbgrains.sansio.identity import shard_of
 
@@ -37,6 +39,7 @@ class _ShardParts:
     def __init__(self, incarnation: Incarnation, shard: Shard) -> None:
         storage, services, work = incarnation.storage, incarnation.services, incarnation.work
         requests = incarnation.requests
+        self._incarnation = incarnation
         self.shard = shard
         self.finds = Finds(shard.number, storage, work)
         self.releases = Releases(shard, storage, work)
@@ -46,7 +49,8 @@ class _ShardParts:
         )
         self.loop = LeaseLoop(shard, storage, services, on_renewed=self._renewed, on_lost=incarnation.lost)
 
-    def _renewed(self, _: Shard) -> None:
+    def _renewed(self, shard: Shard) -> None:
+        self._incarnation.guard(shard)
         self.releases.retry()
         self.reconciler.kick()
 
@@ -65,7 +69,10 @@ class Incarnation:
         self._stop = StopSignal()
         self._is_over = False
         self._log = log.bind(cluster=services.cluster_name, member=services.member.id)
-        nonce = f"{services.random.getrandbits(128):032x}"
+        self._nonce = nonce = f"{services.random.getrandbits(128):032x}"
+        config = services.config
+        self._fence = HardFence(services.clock.boottime, config.lease) if config.hard_fence == "kill" else None
+        self._undertaker = Undertaker(storage, services, self._stop) if config.process_lock_folder else None
         self.shards = [
             Shard(
                 number,
@@ -73,6 +80,7 @@ class Incarnation:
                 nonce,
                 services.clock.boottime,
                 token_seen=token_seen.get(number, 0),
+                available_s=services.config.lease.available_s,
             )
             for number in range(storage.shards)
         ]
@@ -80,6 +88,11 @@ class Incarnation:
 
     async def join(self) -> None:
         """Take the lease of every shard and keep them from there on. After a refusal, which it raises: `leave`."""
+        if self._fence is not None:
+            self._fence.check()
+            self._log.info("hard fence: the kernel ends this process if it does not stop in time by itself")
+        if self._undertaker is not None:
+            await self._undertaker.begin(self._nonce)
         joining = {self._loops.spawn(self._join(parts), "join") for parts in self._parts}
         await asyncio.wait(joining)
         for task in joining:
@@ -95,6 +108,13 @@ class Incarnation:
             batch_max=self.storage.batch_max,
         )
         self._loops.spawn(auditor.run(), "auditor")
+        if self._undertaker is not None:
+            self._loops.spawn(self._undertaker.run(), "undertaker")
+
+    def guard(self, shard: Shard) -> None:
+        """The shard's lease was renewed: move the kernel's timer along, if there is one."""
+        if self._fence is not None and not self._is_over:
+            self._fence.renewed(shard.number, shard.lease.valid_until)
 
     # Plain functions that return what is to be awaited: one coroutine less on the way of each cold activation.
 
@@ -141,6 +161,8 @@ class Incarnation:
         leaving = {self.work.spawn(self._leave(parts.shard, deadline), "leave") for parts in self._parts}
         await asyncio.wait(leaving)
         await self._settle(deadline)
+        if self._undertaker is not None:
+            self._undertaker.end()
 
     def tokens_seen(self) -> dict[int, int]:
         """By shard, the largest token that was ever observed."""
@@ -151,6 +173,7 @@ class Incarnation:
             await parts.loop.join()
         except (StorageError, HandshakeError) as error:
             return error
+        self.guard(parts.shard)
         self._loops.spawn(parts.loop.run(), "lease loop")
         return None
 
@@ -183,6 +206,8 @@ class Incarnation:
 
     def _shut(self, reason: str) -> None:
         self._is_over = True
+        if self._fence is not None:
+            self._fence.ended()
         for parts in self._parts:
             parts.loop.stop()
             parts.shard.change(decide.ended(parts.shard.lease, reason))

@@ -24,7 +24,7 @@ from dbgrains.actor.gate import Gate
 from dbgrains.cluster.interfaces import Activation, ClusterServices
 from dbgrains.errors import StorageError
 from dbgrains.lookups.background import Background
-from dbgrains.lookups.census import Census, under
+from dbgrains.lookups.census import Census, stands_under, under
 from dbgrains.lookups.claims import Claims
 from dbgrains.lookups.identity_storage import IdentityStorage
 from dbgrains.lookups.releases import Releases
@@ -128,12 +128,12 @@ class Reconciler:
             mode = mode_of(known, shard.boottime(), self._config)
             if mode is Mode.DROP:
                 for activation in batch:
-                    if activation.gate is gate:
+                    if stands_under(activation, gate):
                         self._services.drop(activation, _reason(known))
                 await asyncio.sleep(0)  # they are fenced already: others' turns come first
                 continue
             asked_in = shard.gate
-            asked = [activation for activation in batch if activation.gate is gate and self._is_live(activation)]
+            asked = [activation for activation in batch if stands_under(activation, gate) and self._is_live(activation)]
             codes = await self.reassert(asked, restore=mode is Mode.RESTORE)
             if codes is None:
                 shard.wake.set()
@@ -150,7 +150,7 @@ class Reconciler:
                 # It stopped while we asked, and its release may have been there before our question.
                 self._releases.add(_key(activation), activation.token)
             return True
-        if activation.gate is not gate:
+        if not stands_under(activation, gate):
             return True  # settled by an earlier answer
         match verdict(code):
             case Verdict.KEEP:

@@ -21,7 +21,14 @@ class Shard:
     """Lease, gates and request numbers of one member on one shard."""
 
     def __init__(
-        self, number: int, member_id: str, nonce: str, boottime: Callable[[], float], *, token_seen: int = 0
+        self,
+        number: int,
+        member_id: str,
+        nonce: str,
+        boottime: Callable[[], float],
+        *,
+        token_seen: int = 0,
+        available_s: float = 0.0,
     ) -> None:
         self.number: Final = number
         self.member_id: Final = member_id
@@ -31,6 +38,7 @@ class Shard:
         self.wake = asyncio.Event()
         """Set to have the lease renewed now instead of at its time."""
 
+        self._available_s = available_s
         self._gates: dict[int, Gate] = {}
         self._eras: dict[int, int] = {}  # id of a gate -> number of its era
         self._round: asyncio.Future[bool] | None = None
@@ -45,8 +53,8 @@ class Shard:
         return self._gates[era.number]
 
     def era_of(self, gate: Gate | None) -> Era | None:
-        """The era whose gate this is; None when it is another shard's, or of an era that is over."""
-        number = self._eras.get(id(gate))
+        """The era whose gate this is, or its lenient one; None: another shard's, or of an era that is over."""
+        number = None if gate is None else self._eras.get(id(gate.origin))
         if number is None:
             return None
         current = self.lease.current
@@ -89,8 +97,11 @@ class Shard:
             gate = self._gates.get(era.number)
             if gate is None:
                 gate = self._gates[era.number] = Gate(self.boottime)
+                gate.lenient = Gate(self.boottime, origin=gate)
                 self._eras[id(gate)] = era.number
             moves.append((gate, decide.permission(self.lease, era)))
+            assert gate.lenient is not None
+            moves.append((gate.lenient, decide.lenient_permission(self.lease, era, self._available_s)))
         # Shut first: what an opening gate wakes must find every other gate where it belongs.
         for gate, valid_until in moves:
             if valid_until < gate.valid_until:
@@ -100,6 +111,8 @@ class Shard:
             gate = self._gates.pop(number)
             del self._eras[id(gate)]
             gate.shut()
+            assert gate.lenient is not None
+            gate.lenient.shut()
         for gate, valid_until in moves:
             if valid_until > gate.valid_until:
                 gate.extend(valid_until)

@@ -43,6 +43,7 @@ from dbgrains.sansio.era import (
     Confirmed,
     Era,
     Unconfirmed,
+    Unverified,
     broken,
     forfeited,
     lapsed,
@@ -220,6 +221,20 @@ def permission(lease: ShardLease, era: Era) -> float:
             return lease.valid_until
         case Unconfirmed(confirm_by=confirm_by):
             return min(lease.valid_until, confirm_by)  # R4
+        case _:
+            return NEVER
+
+
+def lenient_permission(lease: ShardLease, era: Era, available_s: float) -> float:
+    """The same for activations that had rather be two than none: what is merely unknown does not stop them, for
+    at most `available_s`. What is known to be another's, or lost, stops them as it stops all."""
+    match era.standing:
+        case Confirmed():
+            return lease.valid_until + available_s
+        case Unconfirmed(confirm_by=confirm_by):
+            return min(lease.valid_until, confirm_by) + available_s
+        case Unverified(since=since) if lease.phase is Phase.LEASED:
+            return since + available_s
         case _:
             return NEVER
 

@@ -445,3 +445,23 @@ def test_there_is_always_exactly_one_era_that_takes_new_grants(rounds: list[tupl
         numbers = [era.number for era in (*lease.past, lease.current)]
         assert len(set(numbers)) == len(numbers)
         assert lease.valid_until == sent_at + CONFIG.ttl_s - CONFIG.margin_s
+
+
+@pytest.mark.parametrize(
+    ("standing", "until"),
+    [
+        (Confirmed(), 15.0),
+        (Unconfirmed(confirm_by=3.0, stretch_until=9.0), 8.0),
+        (Unconfirmed(confirm_by=30.0, stretch_until=90.0), 15.0),
+        (Unverified(since=4.0), 9.0),
+        (Busy(confirm_by=30.0, stretch_until=90.0, since=1.0), NEVER),
+        (Forfeited("gone"), NEVER),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, float) else f"{value:g}",
+)
+def test_leniently_what_is_unknown_goes_on_for_a_while_and_what_is_known_does_not(standing: Standing, until: float):
+    lease = ShardLease(phase=Phase.LEASED, valid_until=10.0)
+
+    assert decide.lenient_permission(lease, Era(1, standing), 5.0) == until
+    assert decide.lenient_permission(lease, Era(1, standing), 0.0) >= permission(lease, Era(1, standing))
+    assert decide.lenient_permission(decide.ended(lease, "over"), Era(1, standing), 5.0) == NEVER
