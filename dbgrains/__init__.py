@@ -29,16 +29,28 @@ from dbgrains.actor.props import Actor, Props
 from dbgrains.actor.system import ActorSystem
 
 # A cluster, and what it is made of
+from dbgrains.cluster.block_list import ClusterBlockList, MemberBlocked, MemberCleared
 from dbgrains.cluster.cluster import Cluster, ClusterState, Extension
+from dbgrains.cluster.consensus_check import ConsensusCheck
+from dbgrains.cluster.gossip import Gossip, GossipEntry, GossipUpdate
 from dbgrains.cluster.grain import Grain, oneway, readonly, reentrant
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.grain_context import GrainContext
 from dbgrains.cluster.interfaces import ClusterProvider, ClusterServices, IdentityLookup, OrderedProvider
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind
 from dbgrains.cluster.member_list import MemberList, TopologyChanged
+from dbgrains.cluster.watchdog import LoopStalled
 
 # Settings
-from dbgrains.config import ActorSystemConfig, ClusterConfig, LeaseConfig, RemoteConfig, TlsConfig
+from dbgrains.config import (
+    ActorSystemConfig,
+    ClusterConfig,
+    FailureDetectionConfig,
+    GossipConfig,
+    LeaseConfig,
+    RemoteConfig,
+    TlsConfig,
+)
 
 # What can go wrong
 from dbgrains.errors import (
@@ -87,11 +99,15 @@ from dbgrains.lookups.identity_storage import IdentityStorage
 from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.lookups.single_node import SingleNodeLookup
 from dbgrains.providers.in_memory import InMemoryAgent, InMemoryProvider
+from dbgrains.remote.block_list import BlockedMember
 
 # A process that is a member
 from dbgrains.run import run
+from dbgrains.sansio.heartbeat import ActorStatistics, GossipKeys, MemberHeartbeat, MemberState
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.member_strategy import (
+    LabelledStrategy,
+    LeastActivationsStrategy,
     LocalAffinityStrategy,
     MemberStrategy,
     PlacementRequest,
@@ -107,12 +123,15 @@ __all__ = [
     "ActivationFailedError",
     "Actor",
     "ActorFailedError",
+    "ActorStatistics",
     "ActorSystem",
     "ActorSystemConfig",
     "AlreadyStartedError",
+    "BlockedMember",
     "CallCycleError",
     "CapturedContext",
     "Cluster",
+    "ClusterBlockList",
     "ClusterConfig",
     "ClusterIdentity",
     "ClusterKind",
@@ -123,13 +142,20 @@ __all__ = [
     "ClusterStateError",
     "ConfigError",
     "ConnectionLostError",
+    "ConsensusCheck",
     "ConsistentHashIdentityLookup",
     "Context",
     "DbIdentityLookup",
     "DbgrainsError",
     "Extension",
+    "FailureDetectionConfig",
     "FencedError",
     "Future",
+    "Gossip",
+    "GossipConfig",
+    "GossipEntry",
+    "GossipKeys",
+    "GossipUpdate",
     "Grain",
     "GrainCell",
     "GrainContext",
@@ -142,10 +168,17 @@ __all__ = [
     "InMemoryAgent",
     "InMemoryProvider",
     "InvalidIdentityError",
+    "LabelledStrategy",
     "LeaseConfig",
+    "LeastActivationsStrategy",
     "LocalAffinityStrategy",
+    "LoopStalled",
     "Member",
+    "MemberBlocked",
+    "MemberCleared",
+    "MemberHeartbeat",
     "MemberList",
+    "MemberState",
     "MemberStrategy",
     "MessageError",
     "MessageTooLargeError",

@@ -201,9 +201,16 @@ class ProducerQueueFullError(OverloadedError):
 
 
 class UnreachableError(RequestError):
-    """The member could not be reached before the request left; it certainly did not start."""
+    """The member could not be reached before the request left; it certainly did not start.
+
+    `refused` tells that nobody listens at its address, which is more than silence.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class ConnectionLostError(RequestError):

@@ -20,6 +20,8 @@ import structlog
 
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.system import ActorSystem
+from dbgrains.cluster.block_list import ClusterBlockList
+from dbgrains.cluster.gossip import Gossip
 from dbgrains.cluster.grain_client import GrainCalls
 from dbgrains.cluster.interfaces import ClusterPart
 from dbgrains.cluster.kind import ClusterKind, HasClusterKind, kinds_by_name
@@ -31,6 +33,7 @@ from dbgrains.cluster.topic_requests import TopicRequests
 from dbgrains.config import ClusterConfig, RemoteConfig
 from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ConfigError
 from dbgrains.remote.remote import Remote
+from dbgrains.remote.serializer import Serializers
 from dbgrains.sansio.identity import check_cluster_name
 from dbgrains.sansio.request_retry import pause_s
 
@@ -165,6 +168,10 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
         self._node: Node | None = None
         self._desk = OperatorDesk(self, lambda: self._node, self._leave_by_order)
         self._blocked: frozenset[str] = frozenset()
+        self.gossip = Gossip(self.system, self.config, self._remote.serializers if self._remote else Serializers())
+        """What the members publish: their heartbeats, and keys of your own."""
+        self.block_list = ClusterBlockList(lambda: None if self._node is None else self._node.gossiper)
+        """The incarnations that are out, why, and a way to change that."""
         self._started_extensions: list[Extension] = []
         self._starting: asyncio.Task[None] | None = None
         self._rejoining: asyncio.Task[None] | None = None
@@ -257,6 +264,8 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
             provider=self.provider,
             remote=self._remote,
             blocked=self._blocked,
+            blocks=self.block_list.blocks,
+            gossip=self.gossip,
             requests=self,
             on_lost=self._lost,
             on_misfit=self._misfit,

@@ -1,23 +1,17 @@
-"""Who the members are, as this process sees it.
+"""Who the members are, as this process sees them now, for whoever places something or waits for a change.
 
-The provider brings the whole list each time it may have changed; what is done with it is the same for all
-providers and lives here. The view differs from the list in four ways:
-
-* a member that is registered sees itself, whatever the list says: its own row may be late, or lost for a
-  moment, and a member that does not believe in itself would move its grains for nothing;
-* a blocked incarnation never comes back;
-* of two incarnations with one address only the newer one can be alive (ids carry their time), so the older
-  one is left out before its lease runs out;
-* placement steers around members whose connection just broke, while somebody else can host. That is a hint,
-  not a verdict: they stay members.
+Who belongs in it is decided by `sansio.membership`, from the provider's list and from what members say of themselves.
+Placement steers around members that are suspected or whose connection just broke, while somebody else can host. That
+is a hint, not a verdict: they stay members.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from dbgrains.sansio.member_strategy import MemberFilter
 from dbgrains.sansio.topology import Member, Topology, delta
 
 SUSPICION_S = 3.0
@@ -41,8 +35,6 @@ class MemberList:
     def __init__(self, now: Callable[[], float], publish: Callable[[TopologyChanged], None]) -> None:
         self._now = now
         self._publish = publish
-        self._me: Member | None = None
-        self._reported: tuple[Member, ...] = ()
         self._blocked: frozenset[str] = frozenset()
         self._suspected: dict[str, float] = {}
         self._waiting: set[asyncio.Future[None]] = set()
@@ -65,28 +57,34 @@ class MemberList:
         self._suspected = {id_: until for id_, until in self._suspected.items() if until > now}
         return frozenset(self._suspected)
 
-    def register(self, me: Member | None) -> None:
-        """This process is a member from now on (None: not any more)."""
-        self._me = me
-        self._apply()
+    def select(self, kind: str = "", labels: Mapping[str, str] | None = None) -> tuple[Member, ...]:
+        """The members that host `kind` (if given) and carry all these labels, such as `{"zone": "a"}`."""
+        found = self.topology.hosting(kind) if kind else self.topology.members
+        return MemberFilter(labels or {}).choose(found)
 
-    def update(self, members: Iterable[Member]) -> None:
-        """The provider's list."""
-        self._reported = tuple(members)
-        self._apply()
+    def update(self, members: Iterable[Member] | Topology, blocked: frozenset[str] = frozenset()) -> None:
+        """These are the members now, and these incarnations never are again."""
+        new = members if isinstance(members, Topology) else Topology(members)
+        old, self._blocked = self.topology, blocked
+        if new == old:
+            return
+        self.topology = new
+        change = delta(old, new)
+        for member in change.left:
+            self._suspected.pop(member.id, None)
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        self._publish(TopologyChanged(new, change.joined, change.left, blocked))
 
-    def block(self, member_ids: Iterable[str]) -> None:
-        """These incarnations are out for good."""
-        self._blocked |= frozenset(member_ids)
-        self._apply()
-
-    def suspect(self, member_id: str) -> None:
-        """The connection to this member broke."""
+    def suspect(self, member_id: str, for_s: float = SUSPICION_S) -> None:
+        """The connection to this member broke, or nobody reaches it (`for_s` is infinite then)."""
         if member_id in self.topology:
-            self._suspected[member_id] = self._now() + SUSPICION_S
+            self._suspected[member_id] = self._now() + for_s
 
     def trust(self, member_id: str) -> None:
-        """It is connected (again)."""
+        """It is connected (again), or was heard of."""
         self._suspected.pop(member_id, None)
 
     def on_next_change(self) -> asyncio.Future[None]:
@@ -107,36 +105,5 @@ class MemberList:
         noun = "member" if len(members) == 1 else "members"
         return f"{len(members)} {noun} alive: {shown}; they host: {hosted or 'nothing'}"
 
-    def _apply(self) -> None:
-        old = self.topology
-        new = Topology(_alive(self._reported, self._me, self._blocked))
-        if new == old:
-            return
-        self.topology = new
-        change = delta(old, new)
-        for member in change.left:
-            self._suspected.pop(member.id, None)
-        waiting, self._waiting = self._waiting, set()
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-        self._publish(TopologyChanged(new, change.joined, change.left, self._blocked))
-
     def __repr__(self) -> str:
         return f"MemberList({', '.join(m.id for m in self.topology.members)})"
-
-
-def _alive(reported: Iterable[Member], me: Member | None, blocked: frozenset[str]) -> list[Member]:
-    by_address: dict[str, Member] = {}
-    for member in [*reported, *([me] if me else [])]:
-        if member.id in blocked:
-            continue
-        rival = by_address.get(member.address)
-        if rival is None or member == me or (rival != me and came_before(rival.id, member.id)):
-            by_address[member.address] = member
-    return list(by_address.values())
-
-
-def came_before(one_id: str, other_id: str) -> bool:
-    """Whether an incarnation is older than another one: the ULIDs of ids sort by time."""
-    return one_id.rpartition(".")[2] < other_id.rpartition(".")[2]

@@ -12,10 +12,12 @@ nobody places grains here any more, then the activations end, then their leases,
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -24,20 +26,27 @@ from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.future import Future
 from dbgrains.actor.gate import Gate
 from dbgrains.cluster.activator import Activator
+from dbgrains.cluster.block_list import MemberBlocked, MemberCleared
 from dbgrains.cluster.drain import drain
 from dbgrains.cluster.entrance import close_entrance, open_entrance
+from dbgrains.cluster.gossiper import Gossiper
 from dbgrains.cluster.grain_cell import GrainCell
+from dbgrains.cluster.heartbeat import Heartbeat
 from dbgrains.cluster.interfaces import OrderedProvider
-from dbgrains.cluster.member_list import MemberList, TopologyChanged, came_before
+from dbgrains.cluster.member_list import MemberList, TopologyChanged
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.pid_cache import PidCache
 from dbgrains.cluster.router import Router
 from dbgrains.cluster.service import Service
+from dbgrains.cluster.watchdog import LoopStalled, Watchdog
 from dbgrains.errors import ClusterNotRunningError, HandshakeError, UnreachableError
 from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
 from dbgrains.remote.handshake import Hello, Lane, RefusalCode
+from dbgrains.sansio import block_entries
+from dbgrains.sansio.heartbeat import MemberState
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
+from dbgrains.sansio.member_view import came_before
 from dbgrains.sansio.topology import Member, Topology
 from dbgrains.sansio.views import NO_VIEW, View
 
@@ -47,11 +56,14 @@ if TYPE_CHECKING:
     from dbgrains.actor.clock import Clock
     from dbgrains.actor.event_stream import Subscription
     from dbgrains.actor.system import ActorSystem
+    from dbgrains.cluster.gossip import Gossip
     from dbgrains.cluster.interfaces import Activation, ClusterProvider, IdentityLookup
     from dbgrains.cluster.kind import ClusterKind
     from dbgrains.cluster.request import RequestPath
     from dbgrains.config import ClusterConfig
     from dbgrains.remote.remote import Remote
+    from dbgrains.sansio.block_entries import BlockEntry, Blocks
+    from dbgrains.sansio.gossip_state import Update
 
 MIN_STEP_S: Final = 0.25
 """What each step of stopping may take when the budget is used up already."""
@@ -62,6 +74,8 @@ all of it when those who are listed are dead."""
 
 MISFITS: Final = frozenset({RefusalCode.PROTOCOL, RefusalCode.CLUSTER, RefusalCode.SETTINGS, RefusalCode.DUPLICATE})
 """Refusals that mean: this process as it was built and configured cannot be part of this cluster."""
+
+NO_LOADS: Final[Mapping[str, int]] = MappingProxyType({})
 
 log = structlog.get_logger()
 
@@ -87,6 +101,8 @@ class Node:
         provider: ClusterProvider | None,
         remote: Remote | None,
         blocked: frozenset[str],
+        blocks: Blocks,
+        gossip: Gossip,
         requests: RequestPath,
         on_lost: Callable[[str], None],
         on_misfit: Callable[[str], None],
@@ -98,10 +114,19 @@ class Node:
         self.member = Member(id=new_member_id(config.node_name, system.draw_ulid()), address="")
         self.remote = remote
         self.members = MemberList(system.clock.now, self._topology_changed)
-        self.members.block(blocked)
         self.cache = PidCache(config.pid_cache_max, config.pid_cache_ttl_s, system.clock.now)
         self.activator = Activator(system, config, () if is_client else kinds.values(), lookup, requests)
         self.router: Router | None = None
+        self.gossip = gossip
+        self.heartbeat = Heartbeat(lambda: self.member, self.activator.kinds.values())
+        self.gossiper = Gossiper(
+            name, self.member.id, system, config, remote, self, is_client=is_client, heartbeat=self.heartbeat
+        )
+        self.gossiper.adopt(blocks)
+        self._earlier = blocked
+        self._watchdog = Watchdog(
+            config.failure_detection.stalled_after_s, self._loop_stalled, cluster=name, member=self.member.id
+        )
         self._kinds = {} if is_client else kinds
         self._lookup = lookup
         self._provider = provider
@@ -156,7 +181,9 @@ class Node:
                     self._undo.append(("provider", self._stop_provider))
                 await self._provider.start(self)
             if not self.is_client:
-                self.members.register(self.member)
+                self.heartbeat.state = MemberState.ACTIVE
+                self.gossiper.beat()
+                self.gossiper.register(self.member)
             await self._accepted()
         except BaseException:
             await self.stop(graceful=True)
@@ -171,6 +198,8 @@ class Node:
         """Leave: undo what `start` did, in reverse, within the configured budget. Never raises for a plug-in's sake."""
         self._leaving = True
         self._graceful = graceful and not self._lost
+        if self._graceful:
+            self._announce_leaving()
         if not graceful:
             for activation in self.activator.cells():
                 self.activator.drop(activation, "the member stops without leaving")
@@ -205,7 +234,7 @@ class Node:
                 member_id=self.member.id,
                 address=f"client:{self.member.id}" if self.is_client else "",
                 settings=self._lookup.settings and f"{self._lookup.settings}; {self.config.lease.describe()}",
-                blocked=dict.fromkeys(self.members.blocked, "an earlier incarnation of this process"),
+                blocked=dict.fromkeys(self._earlier, "an earlier incarnation of this process"),
             )
             if remote.hello.member_id:
                 await remote.rejoin(hello)
@@ -214,6 +243,31 @@ class Node:
         self.member = Member(
             id=self.member.id, address=system.address, kinds=frozenset(self._kinds), labels=dict(self.config.labels)
         )
+        self._undo.append(("gossip", self._stop_gossip))
+        self.heartbeat.start()
+        self._watchdog.start()
+        self.gossiper.start()
+        self.gossip.attach(self.gossiper)
+        if not self.is_client:
+            for member_id in sorted(self._earlier):
+                self.gossiper.block(member_id, f"its process joined again as {self.member.id}")
+
+    def _announce_leaving(self) -> None:
+        """From here on nobody places anything here. Those who do so before they hear of it are sent on."""
+        if self.is_client or not self.gossiper.is_running:
+            return
+        self.heartbeat.state = MemberState.LEAVING
+        self.gossiper.farewell()
+        self.gossiper.register(None)
+
+    async def _stop_gossip(self) -> None:
+        if self._graceful and not self.is_client:
+            self.heartbeat.state = MemberState.LEFT
+            self.gossiper.farewell()
+        self.gossip.attach(None)
+        self._watchdog.stop()
+        self.heartbeat.stop()
+        await self.gossiper.stop()
 
     async def _accepted(self) -> None:
         """See that this process fits those who were here before, as far as they answer soon."""
@@ -259,7 +313,6 @@ class Node:
     async def _withdraw(self) -> None:
         if self._graceful and isinstance(self._provider, OrderedProvider):
             self.member = replace(self.member, kinds=frozenset())
-            self.members.register(self.member)
             await self._provider.withdraw()
 
     async def _stop_provider(self) -> None:
@@ -301,7 +354,7 @@ class Node:
             return
         if view > self._view.number:
             self._install(View(view, Topology(members)))
-        self.members.update(members)
+        self.gossiper.listed(members)
 
     def registered_until(self, boottime: float) -> None:
         if self._registration is None:
@@ -337,11 +390,12 @@ class Node:
             strategy = self._strategies[kind] = RendezvousStrategy()
         counter = self._placements.get(kind, 0)
         self._placements[kind] = counter + 1
-        chosen = strategy.choose(PlacementRequest(kind, identity, hosts, self.member, counter))
+        loads = self.gossiper.machine.loads(kind) if getattr(strategy, "needs_loads", False) else NO_LOADS
         unwanted = avoid | self.members.suspected
+        chosen = strategy.choose(PlacementRequest(kind, identity, hosts, self.member, counter, loads))
         if chosen.id in unwanted:
             others = candidates(hosts, unwanted)
-            chosen = strategy.choose(PlacementRequest(kind, identity, others, self.member, counter))
+            chosen = strategy.choose(PlacementRequest(kind, identity, others, self.member, counter, loads))
         return chosen
 
     def activations(self) -> Iterator[Activation]:
@@ -370,6 +424,46 @@ class Node:
         for activation in self.activator.cells():
             self.activator.drop(activation, reason)
         self._on_lost(reason)
+
+    # --- what the gossiper finds out ----------------------------------------------------------------------
+
+    def view_changed(self, topology: Topology) -> None:
+        self.members.update(topology, block_entries.ids(self.gossiper.machine.blocks))
+        self.gossip.view_changed()
+
+    def learned(self, update: Update) -> None:
+        self.gossip.learned(update)
+
+    def suspicion_changed(self, member_id: str, *, suspected: bool) -> None:
+        log.info("member suspected" if suspected else "member heard of again", **self._names(), peer=member_id)
+        if suspected:
+            self.members.suspect(member_id, math.inf)
+        else:
+            self.members.trust(member_id)
+
+    def block_changed(self, member_id: str, entry: BlockEntry) -> None:
+        if self.remote is not None and member_id != self.member.id:
+            if entry.blocked:
+                self.remote.block_list.block(member_id, entry.reason, entry.by)
+            else:
+                self.remote.block_list.clear(member_id)
+        stream = self.system.event_stream
+        if entry.blocked:
+            self.cache.forget_member(member_id)
+            stream.publish(MemberBlocked(member_id, entry.reason, entry.by, entry.since))
+        else:
+            stream.publish(MemberCleared(member_id, entry.by))
+
+    def blocked_by_others(self, reason: str) -> None:
+        self.lost(reason)
+
+    def _loop_stalled(self, event: LoopStalled) -> None:
+        self.heartbeat.stalled = f"{event.for_s:.1f} s in {event.kind}/{event.identity}" if event.kind else (
+            f"{event.for_s:.1f} s"
+        )  # fmt: skip
+        self.system.event_stream.publish(event)
+        if not self.is_client:
+            self.gossiper.beat()
 
     # --- what changes around it ---------------------------------------------------------------------------
 
@@ -413,7 +507,11 @@ class Node:
             self._judged(None)
 
     def _endpoint_refused(self, event: EndpointRefused) -> None:
-        """Of two that do not fit together the one who came later must go."""
+        """Of two that do not fit together the one who came later must go; who is blocked is out."""
+        if event.code is RefusalCode.BLOCKED:
+            if event.member_id not in block_entries.ids(self.gossiper.machine.blocks):
+                self.lost(event.reason)
+            return
         if event.code not in MISFITS or not (self.is_client or came_before(event.member_id, self.member.id)):
             return
         if not self._joined:

@@ -81,6 +81,8 @@ class Endpoint:
         )
         self.down: str | None = None
         """Why requests fail at once; None while they are taken."""
+        self.refused = False
+        """Whether that is because nobody listens at its address."""
         self._around = around
         self._ended = False
 
@@ -123,6 +125,7 @@ class Endpoint:
         self.link = link
         link.on_goodbye = self._leaving
         self.down = None
+        self.refused = False
         reason = "closed"
         self._around.links.add(link)
         try:
@@ -142,7 +145,8 @@ class Endpoint:
     def unreachable(self, target: str) -> RequestError:
         """The error for a request that certainly did not leave."""
         return UnreachableError(
-            f"{self.outbox.peer} cannot be reached: {self.down}. The request to {target} never left."
+            f"{self.outbox.peer} cannot be reached: {self.down}. The request to {target} never left.",
+            refused=self.refused,
         )
 
     def __repr__(self) -> str:
@@ -196,6 +200,7 @@ class DialingEndpoint(Endpoint):
                 return str(error), error.is_final
             except (UnreachableError, ConnectionLostError) as error:
                 self.down = str(error)
+                self.refused = isinstance(error, UnreachableError) and error.refused
                 self.outbox.fail_waiting(self.unreachable)
                 silent_s = around.system.clock.now() - down_since
                 if attempt == 1:

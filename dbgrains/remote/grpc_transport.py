@@ -166,7 +166,10 @@ class _ClientConnection:
         try:
             await self._call.wait_for_connection()
         except aio.AioRpcError as error:
-            raise UnreachableError(f"{self._address} cannot be reached: {_details(error)}") from error
+            details = _details(error)
+            raise UnreachableError(
+                f"{self._address} cannot be reached: {details}", refused="Connection refused" in details
+            ) from error
 
     async def send(self, frame: bytes) -> None:
         try:

@@ -90,7 +90,7 @@ class MemoryTransport:
         await asyncio.sleep(0)
         listener = network._listeners.get(address)
         if listener is None:
-            raise UnreachableError(f"{address} cannot be reached: connection refused")
+            raise UnreachableError(f"{address} cannot be reached: connection refused", refused=True)
         names = frozenset(self.names | listener.transport.names)
         if network._is(network._cut, names):
             raise UnreachableError(f"{address} cannot be reached: the network is cut")

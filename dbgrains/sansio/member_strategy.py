@@ -6,8 +6,9 @@ random. The answer is advice, not ownership: the identity lookup still decides w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 
 from dbgrains.sansio.rendezvous import Rendezvous
@@ -28,6 +29,10 @@ class PlacementRequest:
 
     counter: int
     """How many placements of this kind the requester asked for before."""
+
+    loads: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Member id → activations of this kind there, as its last heartbeat told; so some rounds old. Only for
+    strategies with `needs_loads = True`."""
 
 
 class MemberStrategy(Protocol):
@@ -80,6 +85,62 @@ class LocalAffinityStrategy:
             if host.id == request.requester.id:
                 return host
         return self.otherwise.choose(request)
+
+
+class LeastActivationsStrategy:
+    """The member with the fewest activations of the kind; of equal ones the rendezvous of the identity.
+
+    Heartbeats are some rounds old, so what a requester has placed itself in the meantime is counted in. A member
+    whose heartbeat has not come yet is taken to be empty.
+    """
+
+    __slots__ = ("_loads", "_placed", "_ties")
+
+    needs_loads = True
+
+    def __init__(self) -> None:
+        self._loads: Mapping[str, int] = {}
+        self._placed: dict[str, int] = {}
+        self._ties = RendezvousStrategy()
+
+    def choose(self, request: PlacementRequest) -> Member:
+        if request.loads != self._loads:
+            self._loads, self._placed = request.loads, {}
+        loads = [request.loads.get(host.id, 0) + self._placed.get(host.id, 0) for host in request.hosts]
+        least = min(loads)
+        fewest = tuple(host for host, load in zip(request.hosts, loads, strict=True) if load == least)
+        chosen = self._ties.choose(replace(request, hosts=fewest)) if len(fewest) > 1 else fewest[0]
+        self._placed[chosen.id] = self._placed.get(chosen.id, 0) + 1
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFilter:
+    """Members that carry all of these labels."""
+
+    labels: Mapping[str, str]
+
+    def choose(self, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        """Those of `members` that do."""
+        wanted = self.labels.items()
+        return tuple(m for m in members if all(m.labels.get(key) == value for key, value in wanted))
+
+
+class LabelledStrategy:
+    """Only members with these labels, chosen by `otherwise`; any member while none has them.
+
+    For kinds that belong where something else is: `LabelledStrategy({"zone": "a"})`.
+    """
+
+    __slots__ = ("_filter", "otherwise")
+
+    def __init__(self, labels: Mapping[str, str], otherwise: MemberStrategy | None = None) -> None:
+        self._filter = MemberFilter(dict(labels))
+        self.otherwise: MemberStrategy = otherwise or RendezvousStrategy()
+
+    def choose(self, request: PlacementRequest) -> Member:
+        fitting = self._filter.choose(request.hosts) or request.hosts
+        return self.otherwise.choose(replace(request, hosts=fitting))
 
 
 def weights_of(members: Sequence[Member]) -> dict[str, float]:

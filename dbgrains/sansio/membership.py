@@ -214,6 +214,14 @@ class Membership:
             if member.id != self.my_id
         ]
 
+    def loads(self, kind: str) -> dict[str, int]:
+        """Member id → activations of `kind` there, as the latest heartbeats tell."""
+        beats = dict(self._heartbeats)
+        own = self._said(self.my_id, GossipKeys.HEARTBEAT, None)
+        if isinstance(own, MemberHeartbeat):
+            beats[self.my_id] = own
+        return {id_: beat.actor_statistics.actor_count.get(kind, 0) for id_, beat in beats.items()}
+
     # --- questions and answers ----------------------------------------------------------------------------
 
     def asked(self, request: GossipRequest, now: float) -> tuple[GossipReply, list[Step]]:

@@ -60,6 +60,7 @@ def test_a_block_expires_and_is_not_brought_back_by_those_who_forget_it_later():
     assert world.run_until(world.agree, KILLED_S) is not None
     world.run(20)
     assert all(victim.id in m.machine.blocks for m in world.up())
+    del world.registered[victim.id]
     world.run(60)
 
     assert not any(victim.id in m.machine.blocks for m in world.up())

@@ -1,8 +1,10 @@
-"""The member list: the provider's list, seen with this process's own eyes."""
+"""The member list: who the members are now, and who wants to know when that changes."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+from dataclasses import replace
 
 import pytest
 
@@ -37,37 +39,24 @@ def test_each_change_is_told_once_with_who_joined_and_left(seen):
     assert [(e.joined, e.left) for e in seen.events] == [((A, B), ()), ((C,), (A,))]
 
 
-def test_a_registered_member_sees_itself_whatever_the_list_says(seen):
-    seen.list.register(A)
-    seen.list.update([B])
-
-    assert seen.list.members == (A, B)
-
-
-def test_a_blocked_incarnation_never_comes_back(seen):
+def test_who_is_blocked_is_told_with_the_change(seen):
     seen.list.update([A, B])
-    seen.list.block(["b.01"])
-    seen.list.update([A, B])
+    seen.list.update([A], frozenset({"b.01"}))
 
     assert seen.list.members == (A,)
-    assert seen.events[-1].blocked == {"b.01"}
+    assert seen.events[-1].blocked == seen.list.blocked == {"b.01"}
 
 
-def test_of_two_incarnations_on_one_address_the_newer_one_counts(seen):
-    old, new = member("x.01AAA", "h:1"), member("y.01BBB", "h:1")
+def test_members_can_be_selected_by_kind_and_labels(seen):
+    here = replace(B, labels={"zone": "a", "version": "2"})
+    there = replace(C, labels={"zone": "b", "version": "2"})
+    seen.list.update([A, here, there])
 
-    seen.list.update([new, old])
-
-    assert seen.list.members == (new,)
-
-
-def test_nobody_else_can_have_this_members_own_address(seen):
-    me, rival = member("x.01AAA", "h:1"), member("y.01BBB", "h:1")
-    seen.list.register(me)
-
-    seen.list.update([rival, me])
-
-    assert seen.list.members == (me,)
+    assert seen.list.select("user") == (here, there)
+    assert seen.list.select("order") == (there,)
+    assert seen.list.select("user", {"zone": "a"}) == (here,)
+    assert seen.list.select(labels={"version": "2"}) == (here, there)
+    assert seen.list.select("nobody") == ()
 
 
 def test_suspicion_passes_with_time_or_a_new_connection(seen):
@@ -79,8 +68,9 @@ def test_suspicion_passes_with_time_or_a_new_connection(seen):
     assert seen.list.suspected == {"a.01", "b.01"}
     seen.list.trust("a.01")
     assert seen.list.suspected == {"b.01"}
+    seen.list.suspect("a.01", math.inf)
     seen.now = SUSPICION_S + 1
-    assert seen.list.suspected == frozenset()
+    assert seen.list.suspected == {"a.01"}
 
 
 async def test_whoever_waits_for_a_change_is_woken_once(seen):

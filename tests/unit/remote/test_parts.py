@@ -63,6 +63,10 @@ def test_a_member_is_blocked_once_and_the_oldest_are_forgotten():
     assert "a.1" in blocked and "a.2" not in blocked
     assert blocked.blocked_members == (BlockedMember("a.1", "first", 5.0),) == tuple(told)
     assert blocked.reasons == {"a.1": "first"}
+    blocked.clear("a.1")
+    assert "a.1" not in blocked
+    blocked.block("a.1", "again", by="m.1")
+    assert blocked.blocked_members == (BlockedMember("a.1", "again", 5.0, "m.1"),)
     for number in range(BLOCKED_MAX):
         blocked.block(f"b.{number}", "many")
     assert "a.1" not in blocked

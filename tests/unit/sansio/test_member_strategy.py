@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dbgrains.sansio.member_strategy import (
+    LabelledStrategy,
+    LeastActivationsStrategy,
     LocalAffinityStrategy,
     PlacementRequest,
     RendezvousStrategy,
@@ -24,7 +28,16 @@ def request(identity: str = "1", hosts: tuple[Member, ...] = HOSTS, requester: M
     return PlacementRequest("user", identity, hosts, requester, counter)
 
 
-@pytest.mark.parametrize("strategy", [RendezvousStrategy(), RoundRobinStrategy(), LocalAffinityStrategy()])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        RendezvousStrategy(),
+        RoundRobinStrategy(),
+        LocalAffinityStrategy(),
+        LeastActivationsStrategy(),
+        LabelledStrategy({"zone": "a"}),
+    ],
+)
 @given(
     identity=st.text(), count=st.integers(1, 3), requester=st.sampled_from([*HOSTS, OUTSIDER]), counter=st.integers(0)
 )
@@ -63,6 +76,26 @@ def test_local_affinity_stays_with_a_requester_that_hosts_the_kind():
 
 def test_local_affinity_asks_the_other_strategy_when_the_requester_is_no_host():
     assert LocalAffinityStrategy(RoundRobinStrategy()).choose(request(counter=2)) == HOSTS[2]
+
+
+def test_the_member_with_the_fewest_activations_is_chosen_counting_own_placements():
+    strategy = LeastActivationsStrategy()
+    loads = {"a": 3, "b": 1}
+
+    chosen = [strategy.choose(replace(request(str(n)), loads=loads)).id for n in range(5)]
+
+    # c has told nothing, so it is empty: it gets the first ones, until all are equal.
+    assert chosen[0] == "c"
+    assert sorted(chosen) == ["b", "b", "c", "c", "c"]
+    assert strategy.choose(replace(request("x"), loads={"a": 0, "b": 9, "c": 9})).id == "a"
+
+
+def test_a_labelled_strategy_chooses_among_members_with_those_labels():
+    hosts = (replace(HOSTS[0], labels={"zone": "x"}), replace(HOSTS[1], labels={"zone": "y"}), HOSTS[2])
+    strategy = LabelledStrategy({"zone": "y"}, RoundRobinStrategy())
+
+    assert {strategy.choose(request(hosts=hosts, counter=n)).id for n in range(5)} == {"b"}
+    assert {strategy.choose(request(hosts=HOSTS, counter=n)).id for n in range(5)} == {"a", "b", "c"}
 
 
 def test_a_label_gives_weight():

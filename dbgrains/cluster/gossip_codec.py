@@ -1,0 +1,203 @@
+"""What members say to each other about members, as bytes.
+
+The package's own entries are typed on the wire, so that a later version can add fields to them; the values of
+applications travel as the link's serializers write them, and are not read before somebody asks for them.
+Whatever cannot be read (a state of a newer version, a broken row) is left out: gossip must not stop for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from dbgrains.sansio.block_entries import BlockEntry
+from dbgrains.sansio.failure_detector import Contact
+from dbgrains.sansio.gossip_state import HASHES_END, Digest, Entry, News, Wanted
+from dbgrains.sansio.heartbeat import ActorStatistics, GossipKeys, MemberHeartbeat, MemberState
+from dbgrains.sansio.membership_messages import GossipReply, GossipRequest, ProbeReply, ProbeRequest
+from dbgrains.sansio.topology import Member
+from dbgrains.wire import gossip_pb2 as wire
+
+OWN_ENTRY_BYTES: Final = 256
+"""What an entry of the package's own weighs, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An application's value, as it travels."""
+
+    type: str
+    payload: bytes
+
+
+def size_of(value: object) -> int:
+    """What a value weighs in a message, about."""
+    if isinstance(value, Value):
+        return len(value.payload) + len(value.type) + 64
+    if isinstance(value, tuple | Mapping):
+        return OWN_ENTRY_BYTES * max(1, len(value))
+    return OWN_ENTRY_BYTES
+
+
+def request_to_wire(request: GossipRequest) -> wire.GossipRequest:
+    """As it is sent."""
+    out = wire.GossipRequest(cluster=request.cluster, sender=request.sender, news=_news_to_wire(request.news))
+    digest = request.digest
+    if digest is not None:
+        out.digest.low = digest.low
+        out.digest.high = digest.high % HASHES_END
+        out.digest.hashes.extend(digest.hashes)
+        out.digest.versions.extend(digest.versions)
+    return out
+
+
+def request_from_wire(data: wire.GossipRequest) -> GossipRequest:
+    """As it was sent."""
+    digest = None
+    if data.HasField("digest"):
+        told = data.digest
+        count = min(len(told.hashes), len(told.versions))
+        digest = Digest(
+            told.low, told.high or HASHES_END, tuple(told.hashes[:count]), tuple(told.versions[:count])
+        )  # fmt: skip
+    return GossipRequest(data.cluster, data.sender, _news_from_wire(data.news), digest)
+
+
+def reply_to_wire(reply: GossipReply) -> wire.GossipReply:
+    """As it is sent."""
+    return wire.GossipReply(
+        news=_news_to_wire(reply.news),
+        wanted_hashes=[wanted.owner_hash for wanted in reply.wanted],
+        wanted_versions=[wanted.version for wanted in reply.wanted],
+        refused=reply.refused,
+        blocked=reply.blocked,
+    )
+
+
+def reply_from_wire(data: wire.GossipReply) -> GossipReply:
+    """As it was sent."""
+    wanted = tuple(Wanted(*pair) for pair in zip(data.wanted_hashes, data.wanted_versions, strict=False))
+    return GossipReply(_news_from_wire(data.news), wanted, data.refused, data.blocked)
+
+
+def probe_to_wire(probe: ProbeRequest) -> wire.ProbeRequest:
+    """As it is sent."""
+    return wire.ProbeRequest(cluster=probe.cluster, sender=probe.sender, target=_member_to_wire(probe.target))
+
+
+def probe_from_wire(data: wire.ProbeRequest) -> ProbeRequest:
+    """As it was sent."""
+    return ProbeRequest(data.cluster, data.sender, _member_from_wire(data.target))
+
+
+def tried_to_wire(reply: ProbeReply) -> wire.ProbeReply:
+    """As it is sent."""
+    return wire.ProbeReply(contact=reply.contact.value)
+
+
+def tried_from_wire(data: wire.ProbeReply) -> Contact | None:
+    """What the helper found; None for a word that this version does not know."""
+    try:
+        return Contact(data.contact)
+    except ValueError:
+        return None
+
+
+def _news_to_wire(news: Iterable[News]) -> list[wire.News]:
+    return [
+        wire.News(owner=item.owner, since=item.since, entries=[_entry_to_wire(*entry) for entry in item.entries])
+        for item in news
+    ]
+
+
+def _entry_to_wire(key: str, entry: Entry) -> wire.Entry:
+    value = entry.value
+    out = wire.Entry(key=key, sequence=entry.sequence)
+    if isinstance(value, MemberHeartbeat):
+        _heartbeat_to_wire(value, out.heartbeat)
+    elif isinstance(value, Value):
+        out.other.type = value.type
+        out.other.payload = value.payload
+    elif isinstance(value, int):
+        out.topology_hash = value
+    elif isinstance(value, Mapping):
+        out.suspects.incarnations.update(value)
+        out.suspects.SetInParent()
+    elif isinstance(value, tuple):
+        out.blocks.SetInParent()
+        for member_id, block in value:
+            out.blocks.blocks.add(
+                member_id=member_id, version=block.version, blocked=block.blocked, since=block.since,
+                reason=block.reason, by=block.by,
+            )  # fmt: skip
+    return out
+
+
+def _heartbeat_to_wire(heartbeat: MemberHeartbeat, out: wire.Heartbeat) -> None:
+    out.member.CopyFrom(_member_to_wire(heartbeat.member))
+    out.state = heartbeat.state.value
+    out.incarnation = heartbeat.incarnation
+    out.actor_count.update(heartbeat.actor_statistics.actor_count)
+    out.loop_lag_s = heartbeat.loop_lag_s
+    out.version = heartbeat.version
+    out.stalled = heartbeat.stalled
+
+
+def _member_to_wire(member: Member) -> wire.Member:
+    return wire.Member(
+        id=member.id, address=member.address, kinds=sorted(member.kinds), labels=dict(member.labels)
+    )  # fmt: skip
+
+
+def _news_from_wire(data: Iterable[wire.News]) -> tuple[News, ...]:
+    news = []
+    for item in data:
+        entries = []
+        for entry in item.entries:
+            value = _value_from_wire(entry)
+            if value is None:
+                break  # what follows it is not a beginning any more
+            entries.append((entry.key, Entry(entry.sequence, value)))
+        if entries:
+            news.append(News(item.owner, item.since, tuple(entries)))
+    return tuple(news)
+
+
+def _value_from_wire(entry: wire.Entry) -> object:
+    match entry.WhichOneof("value"):
+        case "heartbeat":
+            return _heartbeat_from_wire(entry.heartbeat)
+        case "topology_hash":
+            return entry.topology_hash
+        case "suspects":
+            return dict(entry.suspects.incarnations)
+        case "blocks":
+            return tuple(
+                (block.member_id, BlockEntry(block.version, block.blocked, block.since, block.reason, block.by))
+                for block in entry.blocks.blocks
+            )
+        case "other" if not entry.key.startswith(GossipKeys.PREFIX):
+            return Value(entry.other.type, entry.other.payload)
+    return Value("", b"")
+
+
+def _heartbeat_from_wire(data: wire.Heartbeat) -> MemberHeartbeat:
+    try:
+        state = MemberState(data.state)
+    except ValueError:
+        state = MemberState.ACTIVE  # a later version's word for one that runs, or it would not say so
+    return MemberHeartbeat(
+        _member_from_wire(data.member),
+        state,
+        data.incarnation,
+        ActorStatistics(MappingProxyType(dict(data.actor_count))),
+        data.loop_lag_s,
+        data.version,
+        data.stalled,
+    )
+
+
+def _member_from_wire(data: wire.Member) -> Member:
+    return Member(data.id, data.address, frozenset(data.kinds), MappingProxyType(dict(data.labels)))
