@@ -1,0 +1,120 @@
+"""Streams of items: in order, at the pace of their reader, and closed whoever ends first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from dbgrains import Cluster, GrainError, StreamLostError
+from dbgrains.cluster import grain_streams
+from tests.integration.typed_grains import WORLDS, Feed, Watcher, caller_in, kinds
+from tests.waiting import until
+
+
+@pytest.fixture
+def watcher() -> Watcher:
+    return Watcher()
+
+
+@pytest.fixture(params=WORLDS)
+async def caller(request: pytest.FixtureRequest, watcher: Watcher) -> AsyncIterator[Cluster]:
+    async with caller_in(request.param, kinds(watcher)) as cluster:
+        yield cluster
+
+
+async def test_all_items_arrive_in_order(caller: Cluster, watcher: Watcher):
+    assert [number async for number in caller.grain(Feed, "f").numbers(1000)] == list(range(1000))
+    assert watcher.events == ["exhausted", "closed"]
+
+
+async def test_a_stream_may_be_empty(caller: Cluster):
+    assert [number async for number in caller.grain(Feed, "f").numbers(0)] == []
+
+
+async def test_items_before_an_error_arrive_and_then_the_error(caller: Cluster):
+    seen = []
+    with pytest.raises(GrainError, match="ValueError: no 100"):
+        async for number in caller.grain(Feed, "f").numbers(1000, fail_at=100):
+            seen.append(number)
+
+    assert seen == list(range(100))
+
+
+async def test_a_slow_reader_holds_the_grain_up(caller: Cluster):
+    feed = caller.grain(Feed, "f")
+    async with aclosing(feed.numbers(100_000)) as numbers:  # type: ignore[type-var]
+        async for _ in numbers:
+            await asyncio.sleep(0.05)
+            break
+        given = await feed.so_far()
+
+    assert given <= 3 * grain_streams.ITEMS_MAX
+
+
+async def test_a_reader_that_ends_early_closes_the_generator(caller: Cluster, watcher: Watcher):
+    async for _ in caller.grain(Feed, "f").numbers(100_000):
+        break
+
+    await until(lambda: watcher.events == ["closed"])
+
+
+async def test_an_item_arrives_when_there_is_one_and_other_calls_run_meanwhile(caller: Cluster, watcher: Watcher):
+    feed = caller.grain(Feed, "f")
+    numbers = feed.pushed()
+    for number in range(3):
+        following = asyncio.ensure_future(anext(numbers))
+        await asyncio.sleep(0.02)
+        await feed.push(number)
+        assert await following == number
+    await numbers.aclose()  # type: ignore[attr-defined]
+
+    await until(lambda: watcher.events == ["closed"])
+
+
+async def test_a_stream_may_be_silent_for_longer_than_a_request_may_take(caller: Cluster):
+    feed = caller.grain(Feed, "f", timeout=0.2)
+    numbers = feed.pushed()
+    following = asyncio.ensure_future(anext(numbers))
+    await asyncio.sleep(0.5)
+    await feed.push(7)
+
+    assert await following == 7
+
+
+async def test_large_items_come_a_few_at_a_time(caller: Cluster):
+    sizes = [len(item) async for item in caller.grain(Feed, "f").large(200_000, 20)]
+
+    assert sizes == [200_000] * 20
+
+
+async def test_a_grain_that_leaves_ends_its_streams(caller: Cluster, watcher: Watcher):
+    feed = caller.grain(Feed, "f")
+    numbers = feed.pushed()
+    await feed.push(1)
+    assert await anext(numbers) == 1
+    await feed.leave()
+
+    with pytest.raises(StreamLostError):
+        await anext(numbers)
+    await until(lambda: watcher.events == ["closed"])
+
+
+async def test_a_reader_that_says_nothing_for_long_is_taken_for_gone(
+    caller: Cluster, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(grain_streams, "READER_TIMEOUT_S", 0.05)
+    numbers = caller.grain(Feed, "f").numbers(100_000)
+    assert await anext(numbers) == 0
+    await until(lambda: watcher.events == ["closed"])
+
+    with pytest.raises(StreamLostError):
+        async for _ in numbers:
+            pass
+
+
+async def test_wrong_arguments_are_told_before_anything_is_streamed(caller: Cluster):
+    with pytest.raises(TypeError):
+        caller.grain(Feed, "f").numbers()  # type: ignore[call-arg]
