@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from dbgrains.pubsub.statistics import TopicStatistics
     from dbgrains.remote.serializer import Serializers
 
-SLICE_COUNT: Final = 512
-"""Messages handed over before the event loop gets its turn: about a millisecond."""
+SLICE_COUNT: Final = 1024
+"""Messages handed over before the event loop gets its turn: some two milliseconds."""
 
 PIPE_IDLE_S: Final = 120.0
 """A pipe that had nothing to do for so long is forgotten, and with it what its subscriber had last."""
@@ -117,11 +117,13 @@ class Delivery(Process):
         restart = deliver.restart
         is_first = not self._pumps
         self._pumps = True
+        left = SLICE_COUNT if is_first else 0
         for index, pipe in enumerate(targets):
-            pipe.take(handout, index, ordered=index >= ordered_from, restart=restart)
+            left -= pipe.take(handout, index, left, ordered=index >= ordered_from, restart=restart)
         if is_first:
-            self._pump()
+            self._pump(left)
         handout.tells_later = False
+        self._statistics.delivered += handout.handled_at_once
         if handout.left:
             handout.timer = self._system.loop.call_later(deliver.timeout_s, self._expire, handout)
         on_news(handout.take_news())
@@ -156,8 +158,13 @@ class Delivery(Process):
                 self._pumps = True
                 self._system.loop.call_soon(self._pump)
 
-    def news(self, handout: Handout) -> None:
-        """Somebody has finished it."""
+    def finished(self, handout: Handout | None, handled: int) -> None:
+        """A subscriber has finished a handout (None: one that was reported before) and handled so many messages."""
+        self._statistics.delivered += handled
+        if handout is not None and not handout.tells_later:
+            self._tell_soon(handout)
+
+    def _tell_soon(self, handout: Handout) -> None:
         if not handout.left:
             handout.close()
         if not handout.tells_later:
@@ -165,10 +172,6 @@ class Delivery(Process):
             if not self._news:
                 self._system.loop.call_soon(self._tell)
             self._news.append(handout)
-
-    def delivered(self, count: int) -> None:
-        """So many messages were handled."""
-        self._statistics.delivered += count
 
     def gap(self, gap: TopicGap) -> None:
         """Messages did not come."""
@@ -182,6 +185,11 @@ class Delivery(Process):
                 callback(gap)
             except Exception:
                 log.exception("on_gap failed", member=self._system.id, topic=gap.topic, subscriber=gap.subscriber)
+
+    @property
+    def is_busy(self) -> bool:
+        """Somebody could be handed something at this moment."""
+        return bool(self._line)
 
     @property
     def lag(self) -> int:
@@ -209,10 +217,9 @@ class Delivery(Process):
 
     # --- steps --------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def _pump(self, left: int = SLICE_COUNT) -> None:
         """One slice: every pipe in the line gets its share."""
         line = self._line
-        left = SLICE_COUNT
         while line and left > 0:
             pipe = line.popleft()
             pipe.is_ready = False
@@ -226,15 +233,16 @@ class Delivery(Process):
         news, self._news = self._news, []
         for handout in news:
             handout.tells_later = False
+            if not handout.left:
+                handout.close()
             handout.on_news(handout.take_news())
 
     def _expire(self, handout: Handout) -> None:
         handout.timer = None
         handout.expired = True
         for index, pipe in enumerate(handout.pipes):
-            if index not in handout.settled:
-                pipe.expire(handout, index)
-        self.news(handout)
+            pipe.expire(handout, index)
+        self._tell_soon(handout)
 
     def __repr__(self) -> str:
         return f"Delivery({self._system.id}, topics={len(self._topics)})"

@@ -174,9 +174,7 @@ class FanOut:
         self._backlog_bytes += content.size_bytes
         self._statistics.published += count
         self._accepted.append(outgoing)
-        if not self._flushes:
-            self._flushes = True
-            self._courier.system.loop.call_soon(self._flush)
+        self._flush_soon()
         return outgoing
 
     def published(self, outgoing: Outgoing) -> Published:
@@ -217,6 +215,11 @@ class FanOut:
 
     # --- sending ------------------------------------------------------------------------------------------
 
+    def _flush_soon(self) -> None:
+        if not self._flushes:
+            self._flushes = True
+            self._courier.system.loop.call_soon(self._flush)
+
     def _flush(self) -> None:
         self._flushes = False
         if self.is_closed:
@@ -241,6 +244,9 @@ class FanOut:
                 self._send(outgoing, 0, crew, place)
             for subscriber in apart:
                 self._advance(subscriber)
+            if self._courier.delivery.is_busy:  # more would only wait in the queues of its subscribers
+                self._flush_soon()
+                return
 
     def _send(
         self, outgoing: Outgoing, offset: int, crew: Crew, place: tuple[str, str], *, restart: bool = False

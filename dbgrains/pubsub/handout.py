@@ -23,13 +23,14 @@ class Handout:
         "epoch",
         "expired",
         "flight",
+        "handled_at_once",
         "headers",
+        "is_new",
         "left",
         "messages",
         "on_news",
         "pipes",
         "sequence",
-        "settled",
         "tells_later",
         "timer",
         "topic",
@@ -55,26 +56,28 @@ class Handout:
         ]
         self.pipes = pipes
         self.left = len(pipes)
-        self.settled: set[int] = set()
+        self.handled_at_once = 0
+        """Messages that the pipes have not reported as handled, because they were in its first step."""
         self.deadline = deadline
         self.expired = False
         self.timer: asyncio.TimerHandle | None = None
         self.on_news = on_news
         self.tells_later = False
         """The news are on their way already."""
+        self.is_new = True
+        """Its first step: who is done then is not listed one by one."""
         self._done: list[int] = []
         self._setbacks: list[Setback] = []
 
     def done(self, index: int) -> None:
         """That subscriber has handled everything."""
         self.left -= 1
-        self.settled.add(index)
-        self._done.append(index)
+        if not self.is_new:
+            self._done.append(index)
 
     def set_back(self, setback: Setback) -> None:
         """That subscriber has not."""
         self.left -= 1
-        self.settled.add(setback.index)
         self._setbacks.append(setback)
 
     def close(self) -> None:
@@ -88,7 +91,12 @@ class Handout:
         done, self._done = self._done, []
         setbacks, self._setbacks = self._setbacks, []
         if not self.left:
+            self.is_new = False
             return FlightReport(self.flight, True, (), setbacks)
+        if self.is_new:
+            self.is_new = False
+            failed = {setback.index for setback in setbacks}
+            done = [n for n, pipe in enumerate(self.pipes) if n not in failed and not pipe.holds(self)]
         return FlightReport(self.flight, False, done, setbacks)
 
     def __repr__(self) -> str:

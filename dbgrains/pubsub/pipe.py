@@ -7,6 +7,9 @@ the first that fails ends the handout.
 
 When something was not handed over and may be sent again, the pipe refuses what comes behind it until it was: a
 `restart`. So what is sent again is never overtaken.
+
+A subscriber that handles everything at once, in the step in which it is handed over, is the usual case and the one
+that has to be cheap: it never leaves `take`.
 """
 
 from __future__ import annotations
@@ -47,25 +50,24 @@ class Pipe(ReplyTo):
 
     __slots__ = (
         "_delivery",
+        "_ended",
         "_error",
         "_failed",
         "_first_failed",
-        "_flying",
-        "_halted",
-        "_handled",
+        "_halted_at",
         "_handout",
         "_index",
         "_is_choosing",
         "_last_epoch",
         "_last_sequence",
         "_late",
-        "_mixed",
         "_ordered",
         "_position",
         "_process",
         "_queue",
         "_refusing",
         "_running",
+        "_unstarted",
         "is_ready",
         "local_id",
         "topic",
@@ -88,13 +90,16 @@ class Pipe(ReplyTo):
         self._handout: Handout | None = None
         self._index = 0
         self._position = 0
-        self._flying = 0
-        self._handled = 0
+        """Messages of the handout that were handed over, or skipped."""
+        self._ended = 0
+        """Those of them whose turns have ended, in whatever way."""
+        self._unstarted = 0
+        """Those of them that certainly did not begin."""
         self._failed = 0
         self._first_failed = 0
         self._error: DbgrainsError | None = None
-        self._halted = False
-        self._mixed = False
+        self._halted_at = -1
+        """How many were handled when it was clear that the rest cannot be; -1 while all is well."""
         self._late = False
         self._running = False
         self._refusing = False
@@ -104,10 +109,58 @@ class Pipe(ReplyTo):
 
     # --- from the delivery --------------------------------------------------------------------------------
 
-    def take(self, handout: Handout, index: int, *, ordered: bool, restart: bool) -> None:
-        """One handout more, in which the subscriber has number `index`."""
-        if restart or handout.epoch != self._last_epoch:
+    def take(self, handout: Handout, index: int, budget: int, *, ordered: bool, restart: bool) -> int:
+        """One handout more, in which the subscriber has number `index`. How many messages were handed over."""
+        if restart:
             self._refusing = False
+        count = len(handout.messages)
+        if (
+            self._handout is None
+            and handout.sequence == self._last_sequence + 1
+            and handout.epoch == self._last_epoch
+            and not self._refusing
+            and not self._queue
+            and self._delivery.find(self.local_id) is self._process
+        ):
+            self._handout = handout
+            self._index = index
+            self._ordered = ordered
+            self._position = self._ended = 0
+            if count == 1 and budget > 0:
+                return self._take_one(handout)
+            self.waiting = count
+            if budget > 0:
+                return self.run(budget)
+            self._delivery.ready(self)
+        elif handout.epoch != self._last_epoch:
+            self._refusing = False
+            self._take_slowly(handout, index, ordered=ordered)
+        else:
+            self._take_slowly(handout, index, ordered=ordered)
+        return 0
+
+    def _take_one(self, handout: Handout) -> int:
+        """As `run`, for a single message: nearly all that is done here is the subscriber's turn."""
+        message = handout.messages[0]
+        self._running = True
+        self._position = 1
+        if message.__class__ is Unreadable:
+            self.fail(message.error)
+        else:
+            self._process.post_user(message, self, handout.headers[0], handout.deadline)  # type: ignore[union-attr]
+        self._running = False
+        if self._ended and self._error is None:
+            self._handout = None
+            self._last_sequence = handout.sequence
+            handout.left -= 1
+            handout.handled_at_once += 1
+            return 1
+        self.waiting = 1
+        if self._ended:
+            self._finish(handout, 1)
+        return 1
+
+    def _take_slowly(self, handout: Handout, index: int, *, ordered: bool) -> None:
         count = len(handout.messages)
         if self._refusing:
             handout.set_back(_behind(index))
@@ -135,47 +188,54 @@ class Pipe(ReplyTo):
         count = len(messages)
         window = 1 if self._ordered else WINDOW
         position = start = self._position
-        stop = min(count, position + budget)
+        stop = count if count <= position + budget else position + budget
         self._running = True
-        while position < stop and self._flying < window and not self._halted:
+        while position < stop and position - self._ended < window and self._halted_at < 0:
             message = messages[position]
-            self._flying += 1
+            position += 1
             if message.__class__ is Unreadable:
                 self.fail(message.error)
             else:
-                post(message, self, headers[position], deadline)
-            position += 1
+                post(message, self, headers[position - 1], deadline)
         self._running = False
         self._position = position
-        if not self._flying and (self._halted or position >= count):
-            self._finish(handout)
-        elif position < count and self._flying < window and not self._halted:
+        if self._ended == position and (position == count or self._halted_at >= 0):
+            self._finish(handout, count)
+        elif position < count and position - self._ended < window and self._halted_at < 0:
             self._delivery.ready(self)
         return position - start
 
+    def holds(self, handout: Handout) -> bool:
+        """Whether the handout that was taken last is not finished."""
+        return self._handout is handout or (bool(self._queue) and self._queue[-1][0] is handout)
+
     def expire(self, handout: Handout, index: int) -> None:
-        """The time for `handout` is over, and this subscriber has not finished it."""
+        """The time for `handout` is over: say what was not handled, if that was not said already."""
         count = len(handout.messages)
         handled = 0
         ordered = self._ordered
         if self._handout is handout:
-            handled = self._handled
-            self._late = self._halted = True
+            if self._late:
+                return
+            handled = self._ended - self._unstarted
+            self._late = True
+            if self._halted_at < 0:
+                self._halted_at = handled
         else:
-            for entry in self._queue:
-                if entry[0] is handout:
-                    ordered = entry[2]
-                    self._queue.remove(entry)
-                    self.waiting -= count
-                    break
+            entry = next((entry for entry in self._queue if entry[0] is handout), None)
+            if entry is None:
+                return
+            self._queue.remove(entry)
+            ordered = entry[2]
+            self.waiting -= count
         self._refusing = self._refusing or ordered
         error = RequestTimeoutError(
             f"{self.local_id} handled {handled} of {count} messages of {self.topic!r} in the time it had"
         )
         failed = 0 if ordered else count - handled
         handout.set_back(Setback(index, handled, failed, *describe(error), again=ordered))
-        if not self._flying and self._handout is handout:
-            self._finish(handout)
+        if self._handout is handout and self._ended == self._position:
+            self._finish(handout, count)
 
     def close(self) -> None:
         """Hand over nothing more; what has not started need not start."""
@@ -190,31 +250,27 @@ class Pipe(ReplyTo):
     # --- how a turn ended ---------------------------------------------------------------------------------
 
     def no_reply(self, error: Callable[[], DbgrainsError]) -> None:
-        self._flying -= 1
-        self._handled += 1
-        if self._halted:
-            self._mixed = True
+        self._ended += 1
         if not self._running:
             self._go_on()
 
     def reply(self, message: object, headers: Headers | None = None) -> None:
-        self._flying -= 1
-        self._handled += 1
-        if self._halted:
-            self._mixed = True
+        self._ended += 1
         if not self._running:
             self._go_on()
 
     def fail(self, error: DbgrainsError) -> None:
-        self._flying -= 1
+        handled = self._ended - self._unstarted
+        self._ended += 1
         if self._error is None:
             self._error = error
-            self._first_failed = self._handled
+            self._first_failed = handled
         if self._ordered or (error.outcome is Outcome.NOT_STARTED and isinstance(error, _ELSEWHERE)):
-            self._halted = True
+            self._unstarted += 1
+            if self._halted_at < 0:
+                self._halted_at = handled
         else:
             self._failed += 1
-            self._handled += 1
         if not self._running:
             self._go_on()
 
@@ -234,56 +290,85 @@ class Pipe(ReplyTo):
         self._handout = handout
         self._index = index
         self._ordered = ordered
-        self._position = self._handled = self._failed = 0
-        self._error = None
-        self._halted = self._mixed = self._late = False
+        self._position = self._ended = 0
         if process is not self._process:  # another activation: what the one before was given is no matter
             self._process = process
-            self._last_epoch = -1
+            self._last_epoch = self._last_sequence = -1
+        count = len(handout.messages)
         if process is None:
-            self._halted = True
+            self._halted_at = 0
             self._error = NotHereError(f"there is no {self.local_id} in {self._delivery.address}")
-            self._finish(handout)
+            self._finish(handout, count)
             return
         if self._last_epoch >= 0 and (handout.sequence != self._last_sequence + 1 or handout.epoch != self._last_epoch):
-            self._look_for_gap(handout)
-        if self._position >= len(handout.messages):
-            self._finish(handout)
+            self._look_for_gap(handout, count)
+        if self._position >= count:
+            self._finish(handout, count)
         else:
             self._delivery.ready(self)
 
-    def _look_for_gap(self, handout: Handout) -> None:
+    def _look_for_gap(self, handout: Handout, count: int) -> None:
         last = Position(self._last_epoch, self._last_sequence)
         found, missing = gap_before(last, handout.epoch, handout.sequence)
         if found:
             self._delivery.gap(TopicGap(self.topic, self.local_id, handout.epoch, handout.sequence, missing))
-        elif handout.epoch == self._last_epoch:  # some of it was handled before the answer got lost
-            self._position = self._handled = self._last_sequence + 1 - handout.sequence
+        elif handout.epoch == self._last_epoch:  # some of it was handled before, and the report got lost
+            self._position = self._ended = min(count, self._last_sequence + 1 - handout.sequence)
 
     def _go_on(self) -> None:
         handout = self._handout
         if handout is None:
             return
-        if self._halted or self._position >= len(handout.messages):
-            if not self._flying:
-                self._finish(handout)
+        count = len(handout.messages)
+        if self._halted_at >= 0 or self._position >= count:
+            if self._ended == self._position:
+                self._finish(handout, count)
         elif not self.is_ready:
             self._delivery.ready(self)
 
-    def _finish(self, handout: Handout) -> None:
+    def _finish(self, handout: Handout, count: int) -> None:
         """Nothing of the handout is under way any more: say what became of it, and take the next one."""
-        count = len(handout.messages)
         self._handout = None
         self.waiting -= count
-        handled = min(self._handled, count)
+        if self._error is None and not self._late:
+            self._last_epoch = handout.epoch
+            self._last_sequence = handout.sequence + count - 1
+            handout.done(self._index)
+            self._delivery.finished(handout, count)
+        else:
+            self._finish_badly(handout, count)
+        if self._queue and not self._is_choosing:
+            self._choose_next()
+
+    def _finish_badly(self, handout: Handout, count: int) -> None:
+        handled = self._ended - self._unstarted
         if handled:
             self._last_epoch = handout.epoch
             self._last_sequence = handout.sequence + handled - 1
-        self._delivery.delivered(handled - self._failed)
-        if not self._late:
-            self._settle(handout, count, handled)
-        if self._queue and not self._is_choosing:
-            self._choose_next()
+        error, failed, halted_at, late = self._error, self._failed, self._halted_at, self._late
+        self._error = None
+        self._failed = self._unstarted = 0
+        self._halted_at = -1
+        self._late = False
+        if late:
+            self._delivery.finished(None, handled - failed)
+            return
+        assert error is not None
+        # One that was not started, with others after it that were: what is sent again would be out of order.
+        again = halted_at >= 0 and handled == halted_at
+        self._refusing = again
+        handout.set_back(
+            Setback(
+                self._index,
+                handled if again else self._first_failed,
+                failed if again or halted_at < 0 else failed + count - handled,
+                *describe(error),
+                again=again,
+                gone=again and isinstance(error, _ELSEWHERE),
+                ran=error.outcome is Outcome.RAN and not isinstance(error, FencedError),
+            )
+        )
+        self._delivery.finished(handout, handled - failed)
 
     def _choose_next(self) -> None:
         self._is_choosing = True
@@ -292,30 +377,10 @@ class Pipe(ReplyTo):
             if self._refusing:
                 self.waiting -= len(handout.messages)
                 handout.set_back(_behind(index))
-                self._delivery.news(handout)
+                self._delivery.finished(handout, 0)
             else:
                 self._begin(handout, index, ordered)
         self._is_choosing = False
-
-    def _settle(self, handout: Handout, count: int, handled: int) -> None:
-        error = self._error
-        if error is None:
-            handout.done(self._index)
-        else:
-            again = self._halted and not self._mixed
-            self._refusing = again
-            handout.set_back(
-                Setback(
-                    self._index,
-                    handled if again else self._first_failed,
-                    self._failed if again or not self._halted else count - handled + self._failed,
-                    *describe(error),
-                    again=again,
-                    gone=again and isinstance(error, _ELSEWHERE),
-                    ran=error.outcome is Outcome.RAN and not isinstance(error, FencedError),
-                )
-            )
-        self._delivery.news(handout)
 
     def __repr__(self) -> str:
         return f"Pipe({self.topic!r} to {self.local_id}, waiting={self.waiting})"
