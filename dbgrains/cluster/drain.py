@@ -16,6 +16,7 @@ from dbgrains.errors import Outcome, RequestCancelledError
 
 if TYPE_CHECKING:
     from dbgrains.cluster.activator import Activator
+    from dbgrains.cluster.grain_cell import GrainCell
 
 STOPS_AT_ONCE: Final = 256
 
@@ -30,12 +31,14 @@ async def drain(activator: Activator, reason: str, until: float) -> int:
     now = activator.system.clock.now
     cancel_at = until - (until - now()) * CANCEL_SHARE
     activator.close(reason)
-    running = deque(cell for hosted in activator.kinds.values() for cell in hosted.active.values())
+    running: deque[GrainCell] = deque()
     cancelled = False
     while not activator.is_quiet and (left_s := until - now()) > 0:
         if now() >= cancel_at and not cancelled:
             cancelled = True
             _cancel_turns(activator, reason)
+        if not running:  # again: what was still starting has become active meanwhile
+            running.extend(cell for hosted in activator.kinds.values() for cell in hosted.active.values())
         while running and activator.ending.count < STOPS_AT_ONCE:
             activator.passivate(running.popleft())
         if not activator.is_quiet:

@@ -181,6 +181,8 @@ class Starting:
         hosted.active[identity] = cell
         if not pending.inline:
             self._let_in(pending, cell)
+        if self._activator.closed is not None:
+            self._steps.made_progress()  # who drains this member has one more to end
 
     def _let_in(self, pending: Pending, cell: GrainCell) -> None:
         hosted = pending.hosted
