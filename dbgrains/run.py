@@ -1,8 +1,8 @@
 """A process whose purpose is to be a member: start, serve until a signal, leave in good order.
 
 The first SIGTERM or SIGINT begins `Cluster.shutdown`, which drains within `ClusterConfig.shutdown_timeout_s`; a second
-one ends the process at once. Whoever stops members from outside should allow a little more than that budget before
-SIGKILL (`stop_grace_period`, `terminationGracePeriodSeconds`).
+one ends the process at once, with exit code 128 + its number. Whoever stops members from outside should allow a little
+more than that budget before SIGKILL (`stop_grace_period`, `terminationGracePeriodSeconds`).
 """
 
 from __future__ import annotations
@@ -18,34 +18,55 @@ from typing import Any
 import structlog
 
 from dbgrains.cluster.cluster import Cluster
+from dbgrains.errors import ConfigError, DbgrainsError, HandshakeError
 
 log = structlog.get_logger()
+
+_MISCONFIGURED = (ConfigError, HandshakeError)
 
 EXIT_LEFT = 0
 """Asked to leave, and left."""
 
 EXIT_STOPPED = 1
-"""The system stopped by itself: the member's incarnation died and `ClusterConfig.rejoin` is off."""
+"""The system stopped by itself: the member's incarnation died and `ClusterConfig.rejoin` is off. Start it again."""
+
+EXIT_UNAVAILABLE = 69
+"""It could not join because something did not answer, such as Redis. Starting it again later may help."""
+
+EXIT_MISCONFIGURED = 78
+"""It could not join as it is configured, and won't: a port in use, a wrong password, settings unlike the others'."""
 
 
 def run(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object]] | None = None) -> int:
     """Run `cluster` as this process's member until a signal, and return the process's exit code.
 
     Uses uvloop where it exists. `until` is started once the member has joined; when it returns, the member leaves as
-    if it had been signalled, and when it raises, it leaves and the error is raised here.
+    if it had been signalled, and when it raises, it leaves and the error is raised here. A member that cannot join
+    says why in the log.
     """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(serve(cluster, until=until))
+        try:
+            return runner.run(serve(cluster, until=until))
+        except DbgrainsError as error:
+            if cluster.joined.is_reached:
+                raise
+            log.error("member could not join", cluster=cluster.name, error=f"{type(error).__name__}: {error}")
+            return EXIT_MISCONFIGURED if isinstance(error, _MISCONFIGURED) else EXIT_UNAVAILABLE
 
 
 async def serve(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object]] | None = None) -> int:
-    """As `run`, on the running loop. Signal handlers are set for its duration, so call it from the main thread."""
+    """As `run`, on the running loop, and raising why it could not join.
+
+    Signal handlers are set for its duration, so call it from the main thread.
+    """
     asked = asyncio.Event()
     _decide_hard_fence(cluster)
     with Signals(asked):
-        await cluster.start_member()
+        signalled = asyncio.create_task(asked.wait())
+        if not await _joined_before(cluster, signalled):
+            return EXIT_LEFT
         reasons: list[asyncio.Future[Any]] = [
-            asyncio.create_task(asked.wait()),
+            signalled,
             asyncio.create_task(cluster.system.shutdown_event.wait()),
         ]
         if until is not None:
@@ -61,6 +82,22 @@ async def serve(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object
     if failures := [result for result in results if isinstance(result, Exception)]:
         raise failures[0]
     return EXIT_STOPPED if stopped_itself and not cluster.asked_to_leave else EXIT_LEFT
+
+
+async def _joined_before(cluster: Cluster, signalled: asyncio.Task[Any]) -> bool:
+    """Join, unless the signal to leave comes first."""
+    starting = asyncio.create_task(cluster.start_member())
+    try:
+        await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            return True
+    finally:
+        if not starting.done() or starting.cancelled() or starting.exception() is not None:
+            signalled.cancel()
+            await cluster.shutdown()
+            await asyncio.gather(starting, signalled, return_exceptions=True)
+    return False
 
 
 def _decide_hard_fence(cluster: Cluster) -> None:

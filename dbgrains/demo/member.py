@@ -17,7 +17,7 @@ from dbgrains.cluster.cluster import Cluster
 from dbgrains.config import RemoteConfig
 from dbgrains.demo.application import CLUSTER, EXIT_COULD_NOT_RUN, member_cluster
 from dbgrains.errors import DbgrainsError
-from dbgrains.run import run
+from dbgrains.run import loop_factory, serve
 from dbgrains.testing.member_process import announce, parent_gone
 
 READY_INTERVAL_S: Final = 1.0
@@ -58,7 +58,8 @@ def main() -> int:
     )
     cluster = member_cluster(options.redis, options.cluster, options.node, remote)
     try:
-        return run(cluster, until=until if options.ready_file or options.with_parent else None)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(serve(cluster, until=until if options.ready_file or options.with_parent else None))
     except DbgrainsError as error:
         print(f"This member could not start: {error}", file=sys.stderr)
         return EXIT_COULD_NOT_RUN

@@ -7,9 +7,11 @@ import os
 import signal
 
 import pytest
+from structlog.testing import capture_logs
 
-from dbgrains import Cluster, ClusterState, SingleNodeLookup
-from dbgrains.run import EXIT_LEFT, EXIT_STOPPED, serve
+from dbgrains import Cluster, ClusterState, ConfigError, DbgrainsError, SingleNodeLookup, StorageUnavailableError
+from dbgrains.cluster.interfaces import ClusterServices
+from dbgrains.run import EXIT_LEFT, EXIT_MISCONFIGURED, EXIT_STOPPED, EXIT_UNAVAILABLE, run, serve
 from tests.waiting import until
 
 
@@ -68,3 +70,47 @@ async def test_a_system_that_stops_by_itself_is_another_exit_code(cluster: Clust
     await cluster.system.shutdown()
 
     assert await serving == EXIT_STOPPED
+
+
+class Unwilling(SingleNodeLookup):
+    """A lookup that fails to start, or never does."""
+
+    def __init__(self, error: DbgrainsError | None) -> None:
+        super().__init__()
+        self.error = error
+        self.asked = asyncio.Event()
+
+    async def start(self, services: ClusterServices) -> None:
+        self.asked.set()
+        if self.error is not None:
+            raise self.error
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StorageUnavailableError("away"), EXIT_UNAVAILABLE), (ConfigError("port 1 is in use"), EXIT_MISCONFIGURED)],
+)
+def test_the_exit_code_says_why_a_member_could_not_join(error: DbgrainsError, code: int):
+    with capture_logs() as logs:
+        assert run(Cluster(name="served", lookup=Unwilling(error))) == code
+
+    assert [str(error) in log["error"] for log in logs if log["event"] == "member could not join"] == [True]
+
+
+def test_an_error_after_it_has_joined_is_raised():
+    async def fail(_: Cluster) -> None:
+        raise StorageUnavailableError("gone")
+
+    with pytest.raises(StorageUnavailableError):
+        run(Cluster(name="served", lookup=SingleNodeLookup()), until=fail)
+
+
+async def test_a_signal_while_it_joins_ends_that():
+    lookup = Unwilling(None)
+    serving = asyncio.create_task(serve(Cluster(name="served", lookup=lookup)))
+    await lookup.asked.wait()
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await serving == EXIT_LEFT
