@@ -44,12 +44,14 @@ from dbgrains.cluster.watchdog import LoopStalled
 # Settings
 from dbgrains.config import (
     ActorSystemConfig,
+    BatchingProducerConfig,
     ClusterConfig,
     FailureDetectionConfig,
     GossipConfig,
     LeaseConfig,
     RemoteConfig,
     TlsConfig,
+    TopicsConfig,
 )
 
 # What can go wrong
@@ -68,6 +70,7 @@ from dbgrains.errors import (
     HandshakeError,
     IdentityRefusedError,
     InvalidIdentityError,
+    InvalidTopicError,
     MessageError,
     MessageTooLargeError,
     MovedError,
@@ -76,6 +79,8 @@ from dbgrains.errors import (
     NotHereError,
     Outcome,
     OverloadedError,
+    ProducerQueueFullError,
+    ProducerStoppedError,
     RequestCancelledError,
     RequestError,
     RequestTimeoutError,
@@ -90,6 +95,7 @@ from dbgrains.errors import (
     StorageError,
     StorageUnavailableError,
     StreamLostError,
+    TopicOverloadedError,
     UnknownMessageTypeError,
     UnreachableError,
 )
@@ -99,10 +105,27 @@ from dbgrains.lookups.identity_storage import IdentityStorage
 from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.lookups.single_node import SingleNodeLookup
 from dbgrains.providers.in_memory import InMemoryAgent, InMemoryProvider
+
+# Topics
+from dbgrains.pubsub.messages import (
+    DeliveryFailure,
+    PublishResult,
+    SubscriberFailing,
+    SubscriberRemoved,
+    TopicDeadLetter,
+    TopicMessage,
+)
+from dbgrains.pubsub.producer import BatchingProducer, PubSubBatch
+from dbgrains.pubsub.publisher import Publisher
+from dbgrains.pubsub.statistics import TopicStatistics
+from dbgrains.pubsub.subscriber_store import MemorySubscriberStore, SubscriberStore
+from dbgrains.pubsub.topics import Topics
 from dbgrains.remote.block_list import BlockedMember
 
 # A process that is a member
 from dbgrains.run import run
+from dbgrains.sansio.batch import PublishingErrorDecision
+from dbgrains.sansio.gaps import TopicGap
 from dbgrains.sansio.heartbeat import ActorStatistics, GossipKeys, MemberHeartbeat, MemberState
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.member_strategy import (
@@ -127,6 +150,8 @@ __all__ = [
     "ActorSystem",
     "ActorSystemConfig",
     "AlreadyStartedError",
+    "BatchingProducer",
+    "BatchingProducerConfig",
     "BlockedMember",
     "CallCycleError",
     "CapturedContext",
@@ -147,6 +172,7 @@ __all__ = [
     "Context",
     "DbIdentityLookup",
     "DbgrainsError",
+    "DeliveryFailure",
     "Extension",
     "FailureDetectionConfig",
     "FencedError",
@@ -168,6 +194,7 @@ __all__ = [
     "InMemoryAgent",
     "InMemoryProvider",
     "InvalidIdentityError",
+    "InvalidTopicError",
     "LabelledStrategy",
     "LeaseConfig",
     "LeastActivationsStrategy",
@@ -180,6 +207,7 @@ __all__ = [
     "MemberList",
     "MemberState",
     "MemberStrategy",
+    "MemorySubscriberStore",
     "MessageError",
     "MessageTooLargeError",
     "MovedError",
@@ -193,7 +221,13 @@ __all__ = [
     "PartitionIdentityLookup",
     "PlacementRequest",
     "PoisonPill",
+    "ProducerQueueFullError",
+    "ProducerStoppedError",
     "Props",
+    "PubSubBatch",
+    "PublishResult",
+    "Publisher",
+    "PublishingErrorDecision",
     "ReceiveTimeout",
     "RemoteConfig",
     "RendezvousStrategy",
@@ -218,10 +252,20 @@ __all__ = [
     "StorageError",
     "StorageUnavailableError",
     "StreamLostError",
+    "SubscriberFailing",
+    "SubscriberRemoved",
+    "SubscriberStore",
     "Subscription",
     "Terminated",
     "TerminatedWhy",
     "TlsConfig",
+    "TopicDeadLetter",
+    "TopicGap",
+    "TopicMessage",
+    "TopicOverloadedError",
+    "TopicStatistics",
+    "Topics",
+    "TopicsConfig",
     "Topology",
     "TopologyChanged",
     "UnknownMessageTypeError",
