@@ -77,6 +77,11 @@ class Activator:
             hosted.touch(identity)
         return cell
 
+    def is_pending(self, kind: str, identity: str) -> bool:
+        """Whether requests for it wait here, or would."""
+        hosted = self.kinds.get(kind)
+        return hosted is not None and identity in hosted.pending
+
     @property
     def starts_at_once(self) -> bool:
         """Whether `start_here` can start anything."""

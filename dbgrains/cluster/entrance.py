@@ -1,7 +1,8 @@
 """Where requests from outside reach grains: the names that the registry asks this package about.
 
-`@grain/<kind>/<identity>` is one activation: it takes anything, and is nobody when it is not there. `@place/...`
-is the identity: it takes requests only, always, and an activation begins if it must.
+@grain/<kind>/<identity>    one activation: it takes anything, and is nobody when it is not there
+@place/...                  the identity: it takes requests, always, and an activation begins if it must
+@enter/...                  the same, for requests that the activator looks at before the activation does
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dbgrains.sansio.identity import ClusterIdentity, from_key_form
 if TYPE_CHECKING:
     from dbgrains.actor.registry import Finder, Registry
     from dbgrains.cluster.activator import Activator
+    from dbgrains.cluster.grain_cell import GrainCell
 
 
 def open_entrance(registry: Registry, activator: Activator) -> None:
@@ -30,20 +32,28 @@ def open_entrance(registry: Registry, activator: Activator) -> None:
         return partial(hosted.active.get, name.identity)
 
     def find_place(key: str) -> Finder:
-        place = _Place(activator, from_key_form(key))
-        return lambda: place
+        name = from_key_form(key)
+        hosted = activator.kinds.get(name.kind)
+        if hosted is None or hosted.bounded:
+            return _Entrance(activator, name).find
+        return _Place(activator, name, hosted.active).find
+
+    def find_entrance(key: str) -> Finder:
+        return _Entrance(activator, from_key_form(key)).itself
 
     registry.add_namespace("@grain", find_grain)
     registry.add_namespace("@place", find_place)
+    registry.add_namespace("@enter", find_entrance)
 
 
 def close_entrance(registry: Registry) -> None:
     """The activator is about to go: nobody answers for the names of grains, until the next one does."""
     registry.remove_namespace("@grain")
     registry.remove_namespace("@place")
+    registry.remove_namespace("@enter")
 
 
-class _Place(Process):
+class _Entrance(Process):
     """Takes requests for an identity that may not be active yet."""
 
     __slots__ = ("_activator", "_name")
@@ -51,6 +61,13 @@ class _Place(Process):
     def __init__(self, activator: Activator, name: ClusterIdentity) -> None:
         self._activator = activator
         self._name = name
+
+    def find(self) -> Process:
+        """Who takes requests now: the activation, if there is one."""
+        return self._activator.find(self._name.kind, self._name.identity) or self
+
+    def itself(self) -> Process:
+        return self
 
     def post_user(
         self,
@@ -63,3 +80,17 @@ class _Place(Process):
 
     def post_system(self, message: object) -> None:
         """An identity cannot be stopped or watched; an activation can."""
+
+
+class _Place(_Entrance):
+    """The same for a kind whose activations are not counted by use: one look into a dict."""
+
+    __slots__ = ("_active", "_identity")
+
+    def __init__(self, activator: Activator, name: ClusterIdentity, active: dict[str, GrainCell]) -> None:
+        super().__init__(activator, name)
+        self._active = active
+        self._identity = name.identity
+
+    def find(self) -> Process:
+        return self._active.get(self._identity) or self

@@ -32,7 +32,9 @@ class Place:
         self.identity = identity
         self.address = address
         self.member_id = member_id
-        self.target = f"@grain/{key_form(kind, identity)}"
+        self.target = f"@place/{key_form(kind, identity)}"
+        """The identity on that member, not the one activation: one that has ended begins again where it was, so that
+        calls on their way to it are run in their order."""
         self.endpoint: Endpoint | None = None
         """What leads there, once a call has gone that way; of use while it is not `down`."""
         self.used_at = used_at
@@ -109,22 +111,38 @@ class PidCache:
 
     def put(self, kind: str, identity: str, address: str, member_id: str) -> Place:
         """Remember that the identity is active on that member."""
-        places = self.places.setdefault(kind, OrderedDict())
-        old = places.get(identity)
+        places = self.places.get(kind)
+        old = places.get(identity) if places is not None else None
+        if old is not None and old.member_id == member_id and old.address == address:
+            self.add(old)
+            return old
+        place = Place(kind, identity, address, member_id, self._now())
+        self.add(place)
+        return place
+
+    def add(self, place: Place) -> None:
+        """Remember a place that was found right just now."""
+        kind, identity, member_id = place.kind, place.identity, place.member_id
+        places = self.places.get(kind)
+        old = places.get(identity) if places is not None else None
+        if old is place:
+            place.used_at = self._now()
+            self.places[kind].move_to_end(identity)
+            return
         if old is not None:
-            if old.member_id == member_id and old.address == address:
-                old.used_at = self._now()
-                places.move_to_end(identity)
-                return old
             self._remove(old)
             self._forgotten += 1
         elif self._size >= self._count_max:
             self._evict()
-        place = Place(kind, identity, address, member_id, self._now())
-        self.places.setdefault(kind, places)[identity] = place
-        self._by_member.setdefault(member_id, {})[id(place)] = place
+        places = self.places.get(kind)
+        if places is None:
+            places = self.places[kind] = OrderedDict()
+        places[identity] = place
+        on_member = self._by_member.get(member_id)
+        if on_member is None:
+            on_member = self._by_member[member_id] = {}
+        on_member[id(place)] = place
         self._size += 1
-        return place
 
     def forget(self, kind: str, identity: str, member_id: str | None = None) -> bool:
         """Drop the place; with `member_id` only if it still names that member. Whether there was one."""

@@ -4,6 +4,7 @@
     active on this member, busy         a `ClusterCall` waits in its mailbox
     can start on this member at once    it does, and its turn runs right here
     last seen on another member         a `WarmCall` goes into the outbox of that member
+    certainly placed on another one     a `FirstCall` does
     anything else                       a `ClusterCall` goes to the `Router`, which knows the place or finds it
 
 This is the warm path: everything that most calls don't need is behind the first miss.
@@ -82,8 +83,18 @@ class RequestPath:
             # Earlier calls that wait for this identity to be found must not be overtaken.
             if self._routes and (kind, identity) in self._routes:
                 cell = place = None
-            elif cell is None and place is None and hosted is not None and self._router is not None:
-                cell = self._router.start_here(hosted, identity)
+            elif cell is None and place is None and (router := self._router) is not None:
+                if hosted is not None:
+                    cell = router.start_here(hosted, identity)
+                if cell is None:
+                    timeout_s = self._request_timeout_s if timeout is None else timeout
+                    first = router.send_first(kind, identity, message, timeout_s, headers)
+                    if first is not None:
+                        try:
+                            return await first.answer
+                        except asyncio.CancelledError:
+                            first.withdraw()
+                            raise
             if cell is not None:
                 if hosted.bounded:  # type: ignore[union-attr]
                     hosted.touch(identity)  # type: ignore[union-attr]

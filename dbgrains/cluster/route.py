@@ -26,6 +26,8 @@ from dbgrains.sansio.request_retry import Attempt, Follow, ForgetPlace, Raise, W
 
 if TYPE_CHECKING:
     from dbgrains.cluster.call import ClusterCall
+    from dbgrains.cluster.first_call import FirstCall
+    from dbgrains.cluster.pid_cache import Place
     from dbgrains.cluster.router import Router
     from dbgrains.sansio.topology import Member
 
@@ -61,9 +63,9 @@ class Route:
     def __init__(self, router: Router, kind: str, identity: str) -> None:
         self.kind = kind
         self.identity = identity
-        self.target: Target | None = None
+        self.target: Target | Place | None = None
         """The member that is believed in."""
-        self.flying: dict[ClusterCall, None] = {}
+        self.flying: dict[ClusterCall | FirstCall, None] = {}
         """Sent to it, not yet answered."""
         self.waiting: dict[ClusterCall, None] = {}
         """To be sent when there is a target."""
@@ -95,13 +97,22 @@ class Route:
         if self.waiting and not self._searching:
             self._search()
 
-    def confirm(self, call: ClusterCall) -> None:
+    def exchange(self, first: FirstCall, call: ClusterCall) -> None:
+        """`first` is known as `call` from now on."""
+        if first in self.flying:
+            del self.flying[first]
+            self.flying[call] = None
+
+    def confirm(self, call: ClusterCall | FirstCall) -> None:
         """`call` ran where it was sent."""
-        del self.flying[call]
+        self.flying.pop(call, None)
         place = call.place
-        if place is not None and place.member_id != self._router.me.id:
-            self._router.cache.put(self.kind, self.identity, place.address, place.member_id)
-        self.target = None if place is None else Target(place.member_id, place.address)
+        if isinstance(place, Target):
+            if place.member_id != self._router.me.id:
+                self._router.cache.put(self.kind, self.identity, place.address, place.member_id)
+        elif place is not None:
+            self._router.cache.add(place)
+        self.target = place
         self.error = None
         if self.waiting:
             self._go_on()
@@ -169,7 +180,7 @@ class Route:
         else:
             self._router.remove(self)
 
-    async def _next(self) -> Target | None:
+    async def _next(self) -> Target | Place | None:
         """The next target, after a pause if need be; None when nobody waits any more."""
         router = self._router
         while self.waiting:
@@ -257,7 +268,7 @@ class Route:
         if not self.flying:
             self._go_on()
 
-    def _send(self, call: ClusterCall, target: Target) -> None:
+    def _send(self, call: ClusterCall, target: Target | Place) -> None:
         router = self._router
         self.flying[call] = None
         call.place = target
@@ -275,7 +286,7 @@ class Route:
             call.request_id = router.remote.post_request(
                 target.address,
                 target.member_id,
-                f"@place/{key_form(self.kind, self.identity)}",
+                f"{'@enter' if call.enters else '@place'}/{key_form(self.kind, self.identity)}",
                 call.message,
                 call,
                 call.due,

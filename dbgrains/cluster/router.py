@@ -21,6 +21,8 @@ from dbgrains.actor.can_wait import Handling, handling_of
 from dbgrains.actor.clock import SystemClock
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.turn import step_to_end
+from dbgrains.cluster.first_call import FirstCall
+from dbgrains.cluster.pid_cache import Place
 from dbgrains.cluster.route import Route, Target
 from dbgrains.cluster.warm_call import WarmCall
 from dbgrains.errors import (
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from dbgrains.cluster.hosted_kind import HostedKind
     from dbgrains.cluster.interfaces import IdentityLookup
     from dbgrains.cluster.member_list import MemberList
-    from dbgrains.cluster.pid_cache import PidCache, Place
+    from dbgrains.cluster.pid_cache import PidCache
     from dbgrains.config import ClusterConfig
     from dbgrains.remote.remote import Remote
     from dbgrains.sansio.topology import Member
@@ -145,7 +147,7 @@ class Router:
         remote = self.remote
         assert remote is not None, "places are on other members"
         call.place = place
-        target = f"@place/{key_form(call.kind, call.identity)}" if call.enters else place.target
+        target = f"@enter/{key_form(call.kind, call.identity)}" if call.enters else place.target
         call.request_id = remote.post_request(
             place.address, place.member_id, target, call.message, call, call.due, call.call_headers
         )
@@ -162,6 +164,34 @@ class Router:
         if member is None or member.id != self.me.id:
             return None
         return self.activator.start_here(hosted, identity)
+
+    def send_first(
+        self, kind: str, identity: str, message: object, timeout_s: float, headers: Headers | None
+    ) -> FirstCall | None:
+        """Call a grain on another member whose place is not known; None when it takes more than one look to find it."""
+        if not self.locates_at_once or self._closed is not None or self.remote is None:
+            return None
+        name = ClusterIdentity(check_name("kind", kind), check_name("identity", identity))
+        if self.activator.is_pending(kind, identity):
+            return None
+        try:
+            member = step_to_end(self.lookup.locate(name, _NOBODY))
+        except Exception:  # noqa: BLE001  asked again by whoever dispatches the call, who says what is wrong
+            return None
+        if member is None or member.id == self.me.id:
+            return None
+        endpoint = self.remote.endpoint(member.address, member.id)
+        if endpoint is None:
+            return None
+        now = self.now()
+        place = Place(kind, identity, member.address, member.id, now)
+        place.endpoint = endpoint
+        route = self.routes[kind, identity] = Route(self, kind, identity)
+        call = FirstCall(self, route, place, message, now, timeout_s, headers)
+        route.target = place
+        route.flying[call] = None
+        call.request_id = endpoint.outbox.request(place.target, message, call, call.due, headers)
+        return call
 
     def answered(self, call: ClusterCall) -> None:
         """It ran where it was sent: that place is right."""
@@ -236,6 +266,10 @@ class Router:
 
     def _place(self, call: ClusterCall) -> None:
         """A first call: let the lookup name the member, here and now if it can."""
+        if self.activator.is_pending(call.kind, call.identity):  # calls before this one wait for it here
+            call.place = None
+            self.activator.place(call.kind, call.identity, call.message, call, call.call_headers, call.due)
+            return
         if not self.locates_at_once or self._closed is not None:
             self._find_route(call)
             return

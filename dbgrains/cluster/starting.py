@@ -77,9 +77,9 @@ class Starting:
             except Exception as error:  # noqa: BLE001  as above
                 self.not_admitted(pending, error)
             else:
-                self.answered(pending, admission)
+                self.proceed(pending, admission)
 
-    def answered(self, pending: Pending, admission: interfaces.Admission) -> None:
+    def proceed(self, pending: Pending, admission: interfaces.Admission) -> None:
         """The lookup has said something."""
         if isinstance(admission, Granted):
             self._start(pending, admission)
@@ -91,7 +91,8 @@ class Starting:
     def end_question(self, question: _Question) -> None:
         """It is answered, or nobody wants to know any more."""
         self._questions.discard(question)
-        self._steps.made_progress()
+        if self._activator.closed is not None:
+            self._steps.made_progress()
 
     @property
     def is_asking(self) -> bool:
@@ -106,6 +107,7 @@ class Starting:
         """Wait for no answers at all; what is granted all the same is given back by who granted it."""
         for question in list(self._questions):
             question.withdraw()
+            self.end_question(question)
             self.fail(question.pending, self._activator.leaving(question.pending))
 
     def _patiently(self, pending: Pending, admission: interfaces.Admission | None = None) -> None:
@@ -225,21 +227,21 @@ class _Question:
         starting = self._starting
         if starting is None:
             return False
-        self.withdraw()
-        starting.answered(self.pending, admission)
+        self._starting = None
+        starting.end_question(self)
+        starting.proceed(self.pending, admission)
         return True
 
     def refused(self, error: Exception) -> None:
         starting = self._starting
         if starting is not None:
-            self.withdraw()
+            self._starting = None
+            starting.end_question(self)
             starting.not_admitted(self.pending, error)
 
     def withdraw(self) -> None:
         """Nobody wants to know any more."""
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.end_question(self)
+        self._starting = None
 
 
 def _activation_failed(hosted: HostedKind, identity: str, reason: BaseException) -> ActivationFailedError:

@@ -37,6 +37,7 @@ from dbgrains.sansio.activation_step import (
     SendElsewhere,
     next_step,
 )
+from dbgrains.sansio.lease import refusal
 from dbgrains.sansio.storage_replies import Claimed, ClaimReply, Held, StaleRequest
 
 CLAIMS_WAITING_MAX: Final = 1_024
@@ -51,10 +52,12 @@ class _Claim:
 
     __slots__ = ("askers", "attempt", "gate", "key", "pausing", "request", "started_at")
 
-    def __init__(self, key: str, request: int, gate: Gate, started_at: float, asker: Asker) -> None:
+    gate: Gate
+    """Of the era in which it was sent last."""
+
+    def __init__(self, key: str, request: int, started_at: float, asker: Asker) -> None:
         self.key = key
         self.request = request
-        self.gate = gate
         self.started_at = started_at
         self.attempt = 1
         self.pausing = False
@@ -115,16 +118,18 @@ class Claims:
         claim = self._claims.get(key)
         if claim is not None:
             claim.askers.append(asker)
-        elif (reason := self._refusal()) is not None:
+            return
+        now = self._shard.boottime()
+        if (reason := self._refusal(now)) is not None:
             asker.refused(self._unavailable(reason))
+            return
+        claim = _Claim(key, next(self._requests), now, asker)
+        try:
+            self._bulk.add(claim)
+        except OverloadedError as error:
+            asker.refused(error)
         else:
-            claim = _Claim(key, next(self._requests), self._shard.gate, self._shard.boottime(), asker)
-            try:
-                self._bulk.add(claim)
-            except OverloadedError as error:
-                asker.refused(error)
-            else:
-                self._claims[key] = claim
+            self._claims[key] = claim
 
     async def claim(self, key: str) -> Admission:
         """The same for who waits."""
@@ -161,7 +166,7 @@ class Claims:
         replies = await self._storage.claim(
             shard.number, shard.member_id, shard.nonce, [(claim.key, claim.request) for claim in batch]
         )
-        shard.observe(max((reply.token for reply in replies if isinstance(reply, _WITH_TOKEN)), default=0))
+        shard.observe(max([reply.token for reply in replies if isinstance(reply, _WITH_TOKEN)], default=0))
         return replies
 
     def _continue(self, claim: _Claim, outcome: ClaimReply | StorageError) -> None:
@@ -194,7 +199,7 @@ class Claims:
             return  # ended by `close` during its pause
         claim.pausing = False
         claim.attempt += 1
-        if (reason := self._refusal()) is not None:
+        if (reason := self._refusal(self._shard.boottime())) is not None:
             self._fail(claim, self._unavailable(reason))
             return
         try:
@@ -206,7 +211,8 @@ class Claims:
         granted = Granted(token, claim.gate)
         if self._closed or not claim.gate.is_open:
             self._give_back(claim.key, granted)
-            self._fail(claim, self._unavailable(self._refusal() or "its lease lapsed while it claimed the identity"))
+            reason = self._refusal(self._shard.boottime()) or "its lease lapsed while it claimed the identity"
+            self._fail(claim, self._unavailable(reason))
         elif not self._settle(claim, granted):
             self._give_back(claim.key, granted)
 
@@ -233,8 +239,8 @@ class Claims:
         if isinstance(admission, Granted):
             self._releases.add(key, admission.token)
 
-    def _refusal(self) -> str | None:
-        return _LEAVING if self._closed else self._shard.refusal()
+    def _refusal(self, now: float) -> str | None:
+        return _LEAVING if self._closed else refusal(self._shard.lease, now)
 
     def _unavailable(self, reason: str) -> StorageUnavailableError:
         return StorageUnavailableError(

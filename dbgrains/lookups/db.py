@@ -104,12 +104,13 @@ class DbIdentityLookup:
 
     def ask(self, identity: ClusterIdentity, asker: Asker) -> None:
         """`admit` for who does not wait."""
+        if self._incarnation is not None:
+            self._incarnation.ask(key_form(identity.kind, identity.identity), asker)
+            return
         try:
-            incarnation = self._joined()
+            self._joined()
         except DbgrainsError as error:
             asker.refused(error)
-        else:
-            incarnation.ask(key_form(identity.kind, identity.identity), asker)
 
     async def release(self, identity: ClusterIdentity, token: int) -> None:
         """Give the record back. Waits for the first attempt; a failed one is repeated in the background."""

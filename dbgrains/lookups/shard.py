@@ -74,10 +74,6 @@ class Shard:
         """Remember the largest token: a database that lost its data is told."""
         self.lease = decide.observed(self.lease, token)
 
-    def refusal(self) -> str | None:
-        """Why nothing can be claimed now; None when it can."""
-        return decide.refusal(self.lease, self.boottime())
-
     def next_round(self) -> asyncio.Future[bool]:
         """Resolved after the next attempt to renew: whether it was answered."""
         if self._round is None:

@@ -95,7 +95,7 @@ def _encoded(text: str) -> str:
 def from_key_form(text: str) -> ClusterIdentity:
     """The identity that `key_form` was given."""
     kind, _, identity = text.partition("/")
-    return ClusterIdentity(unquote(kind), unquote(identity))
+    return ClusterIdentity(unquote(kind), unquote(identity)) if "%" in text else ClusterIdentity(kind, identity)
 
 
 def shard_of(key: str, shards: int) -> int:

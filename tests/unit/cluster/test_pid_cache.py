@@ -32,7 +32,7 @@ def test_what_was_put_is_found(cache):
 
     place = cache.get("user", "a/b")
 
-    assert (place.address, place.member_id, place.target) == ("h:1", "m1", "@grain/user/a%2Fb")
+    assert (place.address, place.member_id, place.target) == ("h:1", "m1", "@place/user/a%2Fb")
     assert cache.get("user", "other") is None
     assert cache.get("order", "a/b") is None
 

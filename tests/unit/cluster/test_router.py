@@ -90,6 +90,9 @@ class NobodyHere:
     def find(self, kind, identity) -> None:
         return None
 
+    def is_pending(self, kind, identity) -> bool:
+        return False
+
 
 class Scene:
     def __init__(self, lookup: FakeLookup, config: ClusterConfig = CONFIG) -> None:
@@ -145,7 +148,7 @@ async def test_a_confirmed_place_is_asked_as_the_activation(scene):
 
     scene.call(1)
 
-    assert [(s.member_id, s.target) for s in await scene.sent(1)] == [("a.0", "@grain/user/1")]
+    assert [(s.member_id, s.target) for s in await scene.sent(1)] == [("a.0", "@place/user/1")]
 
 
 async def test_calls_that_were_moved_are_sent_again_in_order_and_later_ones_wait_for_them(scene):
@@ -182,7 +185,7 @@ async def test_a_stale_place_is_forgotten_and_placed_anew(scene):
     scene.cache.put("user", "1", "b:1", "b.0")
     call = scene.call(0)
     sent = await scene.sent(1)
-    assert (sent[0].member_id, sent[0].target) == ("b.0", "@grain/user/1")
+    assert (sent[0].member_id, sent[0].target) == ("b.0", "@place/user/1")
 
     sent[0].call.fail(NotHereError("gone"))
 

@@ -77,7 +77,7 @@ async def test_a_call_to_a_remembered_place_carries_the_least(caller):
 
     (sent,) = caller.sent.take()
     assert type(sent.call) is WarmCall
-    assert (sent.member_id, sent.target) == ("b.0", "@grain/user/1")
+    assert (sent.member_id, sent.target) == ("b.0", "@place/user/1")
     sent.call.reply("done")
     assert await asked == "done"
     sent.call.reply("again")
