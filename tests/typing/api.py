@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -20,6 +20,7 @@ from dbgrains import (
     Context,
     DbgrainsError,
     DbIdentityLookup,
+    Grain,
     GrainCell,
     InMemoryAgent,
     InMemoryProvider,
@@ -33,6 +34,7 @@ from dbgrains import (
     TlsConfig,
     run,
 )
+from dbgrains.asgi import HealthApp, cluster_lifespan, grain, health_app, http_status
 from dbgrains.providers.redis import RedisProvider
 from dbgrains.storage.redis import RedisIdentityStorage
 from dbgrains.storage.redis_state import RedisGrainState
@@ -144,6 +146,27 @@ async def a_server() -> None:
     """The embedded server is shipped for users' tests."""
     async with EmbeddedRedis() as server:
         assert_type(server.url, str)
+
+
+class Cart(Grain):
+    """A typed grain."""
+
+    async def add(self, sku: str, count: int = 1) -> int:
+        """How many there are now."""
+        return count
+
+
+async def in_a_web_service(cluster: Cluster, error: DbgrainsError) -> None:
+    """What an application is given."""
+    async with cluster_lifespan(cluster, lame_duck_s=5.0)(object()) as state:
+        assert_type(state, Mapping[str, Any])
+    assert_type(health_app(cluster), HealthApp)
+    assert_type(grain(Cart, "user", timeout=1.0), Callable[..., Cart])
+    assert_type(http_status(error), int)
+    grain(int, "user")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    cluster.prepare_to_leave()
+    assert_type(cluster.is_leaving, bool)
+    assert_type(cluster.asked_to_leave, str)
 
 
 def main() -> int:
