@@ -7,7 +7,6 @@ peer that is being connected to. An exchange costs no task: the answer comes bac
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -146,7 +145,7 @@ class Gossiper(Process):
                 if now >= next_beat and not self.is_client:
                     next_beat = now + beat_interval_s
                     self.beat()
-                self._do(self.machine.tick(now, time.time()))
+                self._do(self.machine.tick(now, self._system.clock.wall()))
             except Exception as error:  # noqa: BLE001  a defect in one round must not silence a healthy member
                 log.error("gossip round failed", member=self._system.id, **failure_fields(error))
 
@@ -166,11 +165,11 @@ class Gossiper(Process):
 
     def block(self, member_id: str, reason: str) -> None:
         """This incarnation is out."""
-        self._do(self.machine.block(member_id, reason, self._now(), time.time()))
+        self._do(self.machine.block(member_id, reason, self._now(), self._system.clock.wall()))
 
     def clear(self, member_id: str) -> None:
         """Take a block back."""
-        self._do(self.machine.clear(member_id, self._now(), time.time()))
+        self._do(self.machine.clear(member_id, self._now(), self._system.clock.wall()))
 
     def adopt(self, blocks: Blocks) -> None:
         """What an earlier incarnation of this process knew of blocks."""

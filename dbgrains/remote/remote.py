@@ -8,7 +8,6 @@ lookup and one append to an outbox.
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -68,7 +67,7 @@ class Remote:
         self.config = config or RemoteConfig()
         self.health = Health()
         self.serializers = serializers or Serializers(message_bytes_max=self.config.message_bytes_max)
-        self.block_list = BlockList(time.time, self._blocked)
+        self.block_list = BlockList(system.clock.wall, self._blocked)
         self._statistics = RemoteStatistics()
         self._spawner = spawn.Spawner(system)
         spawn.register_messages(self.serializers)

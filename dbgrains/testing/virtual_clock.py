@@ -21,6 +21,9 @@ from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
+EPOCH_S = 1_700_000_000.0
+"""What wall clocks show when virtual time begins."""
+
 
 class DeadlockError(RuntimeError):
     """Every task waits for something that nothing will ever bring."""
@@ -84,6 +87,9 @@ class VirtualClock:
 
     def boottime(self) -> float:
         return asyncio.get_running_loop().time() * self.rate + self.offset_s
+
+    def wall(self) -> float:
+        return EPOCH_S + asyncio.get_running_loop().time()
 
 
 def run(story: Coroutine[Any, Any, T], *, start_at: float = 0.0) -> T:
