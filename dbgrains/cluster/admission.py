@@ -38,6 +38,7 @@ class Admission:
         self._now = now
         self._can_spawn_timeout_s = can_spawn_timeout_s
         self._closing = asyncio.Event()
+        self._pausing: set[asyncio.Future[None]] = set()
 
     async def ask(self, pending: Pending, admission: interfaces.Admission | None = None) -> Granted | None:
         """The grant; None when nobody waits for it any more. Raises what all who wait shall get.
@@ -56,6 +57,8 @@ class Admission:
                 raise moved(pending, admission)
             self._dismiss_late(pending, admission)
             if not pending.parked:
+                if admission.sooner is not None:
+                    admission.sooner.cancel()
                 return None
             await self._pause(admission)
             if self._closing.is_set():
@@ -65,6 +68,8 @@ class Admission:
     def close(self) -> None:
         """Wait for nothing any more."""
         self._closing.set()
+        for sooner in self._pausing:
+            sooner.cancel()
 
     async def _pause(self, later: Later) -> None:
         """Until the lookup wants to be asked again, or nobody shall ask any more."""
@@ -73,13 +78,11 @@ class Admission:
                 async with asyncio.timeout(later.retry_after_s):
                     await self._closing.wait()
             return
-        closing = asyncio.ensure_future(self._closing.wait())
+        self._pausing.add(later.sooner)
         try:
-            await asyncio.wait(
-                (closing, later.sooner), timeout=later.retry_after_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((later.sooner,), timeout=later.retry_after_s)
         finally:
-            closing.cancel()
+            self._pausing.discard(later.sooner)
             later.sooner.cancel()
 
     async def _check_spawn(self, hosted: HostedKind, identity: str) -> None:
