@@ -37,11 +37,11 @@ class Acceptor:
             return
         if not peer.is_client:
             link = Link(connection, peer, around.config, around.inbound, None)
-            around.links.add(link)
+            around.links[link] = None
             try:
                 await link.run()
             finally:
-                around.links.discard(link)
+                around.links.pop(link, None)
             return
         endpoint = self._endpoints.client(peer)
         self._endpoints.connected(endpoint, peer)

@@ -58,7 +58,7 @@ class Surroundings:
     new_id: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
     """Ids of requests, unique in this process."""
 
-    links: set[Link] = field(default_factory=set)
+    links: dict[Link, None] = field(default_factory=dict)
     """All open streams, whoever opened them."""
 
 
@@ -127,11 +127,11 @@ class Endpoint:
         self.down = None
         self.refused = False
         reason = "closed"
-        self._around.links.add(link)
+        self._around.links[link] = None
         try:
             reason = await link.run()
         finally:
-            self._around.links.discard(link)
+            self._around.links.pop(link, None)
             if self.link is link:
                 self.link = None
                 self.outbox.lose_taken(reason)
