@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -37,6 +38,8 @@ class DeadLetterOffice:
         self._statistics = statistics
         self._waiting: deque[TopicDeadLetter] = deque()
         self._some = asyncio.Event()
+        self._none = asyncio.Event()
+        self._none.set()
 
     def take(self, letter: TopicDeadLetter) -> None:
         """One letter more."""
@@ -52,6 +55,13 @@ class DeadLetterOffice:
             log.error("dead letter lost, too many wait", topic=lost.topic, sequence=lost.sequence)
         self._waiting.append(letter)
         self._some.set()
+        self._none.clear()
+
+    async def emptied(self, timeout_s: float) -> None:
+        """Wait until all are published, but not long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._none.wait()
 
     async def run(self) -> None:
         """Publish what comes, until cancelled."""
@@ -69,6 +79,8 @@ class DeadLetterOffice:
                 await asyncio.sleep(PAUSE_S * 2**attempt)
             else:
                 log.error("dead letters lost", topic=self._topic, count=len(batch), error=str(failure))
+            if not self._waiting:
+                self._none.set()
 
     def __repr__(self) -> str:
         return f"DeadLetterOffice({self._topic!r}, waiting={len(self._waiting)})"

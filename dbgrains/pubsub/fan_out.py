@@ -207,7 +207,11 @@ class FanOut:
 
     def give_up(self, reason: str) -> None:
         """The topic ends: what at-least-once subscribers have not handled goes to the dead-letter topic."""
-        for subscriber in list(self.roster.apart):
+        for flight in self._flights.values():
+            for index, subscriber in enumerate(flight.crew.subscribers):
+                if subscriber.ordered and not subscriber.removed and index not in flight.settled:
+                    subscriber.hold(flight.outgoing, flight.offset)
+        for subscriber in list(self.roster.subscribers.values()):
             while subscriber.held:
                 outgoing, offset = subscriber.release()
                 if subscriber.ordered:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DRAIN_S: Final = 3.0
 """How long a topic that ends waits for its subscribers."""
 
+BURIAL_S: Final = 1.0
+"""And then for its dead letters to be taken by their topic."""
+
 DRAIN_POLL_S: Final = 0.01
 CHANGES_MAX: Final = 10_000
 """Subscriptions that wait to be written; more are refused."""
@@ -138,6 +141,9 @@ class TopicActor:
         is_done = fan_out.is_quiet
         fan_out.give_up("the topic ended before the subscriber had handled it")
         fan_out.close()
+        office = self._courier.dead_letters
+        if office is not None and not is_done:
+            await office.emptied(BURIAL_S)
         if is_done:
             try:
                 await self._store.close(fan_out.topic, fan_out.epoch, fan_out.sequence)
