@@ -10,7 +10,7 @@ meanwhile wait behind it, in order, and what becomes of it becomes of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from dbgrains.actor.process import Headers, Sender
@@ -22,7 +22,7 @@ from dbgrains.cluster.idle import sweep_idle
 from dbgrains.cluster.pending import Pending, Phase
 from dbgrains.cluster.starting import Starting
 from dbgrains.cluster.steps import Steps
-from dbgrains.errors import DbgrainsError, NotHereError, OverloadedError
+from dbgrains.errors import DbgrainsError, MovedError, NotHereError, OverloadedError, RequestError
 
 if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dbgrains.cluster.kind import ClusterKind
     from dbgrains.cluster.request import RequestPath
     from dbgrains.config import ClusterConfig
+    from dbgrains.sansio.topology import Member
 
 
 class Activator:
@@ -51,6 +52,7 @@ class Activator:
         """Activations that are started, starting or stopping."""
         self.closed: str | None = None
         """Why nothing is started any more."""
+        self._successor: Callable[[str, str], Member | None] | None = None
         self._requests = requests
         self._delivery = Delivery(system, config)
         self._steps = Steps(system.id)
@@ -137,7 +139,7 @@ class Activator:
 
     def _refusal(self, hosted: HostedKind, identity: str, *, starts: bool) -> DbgrainsError | None:
         """Why a request for an identity without an activation cannot wait here."""
-        if self.closed is not None:
+        if self.closed is not None and starts:
             return self._not_started(hosted, identity)
         if hosted.parked_count >= self.config.parked_requests_max:
             return OverloadedError(
@@ -154,13 +156,18 @@ class Activator:
             )
         return hosted.recent_failure(identity, self.system.clock.now()) if hosted.failures else None
 
-    def leaving(self, pending: Pending) -> NotHereError:
+    def leaving(self, pending: Pending) -> RequestError:
         """The error for who waits for an activation that does not begin any more."""
         return self._not_started(pending.hosted, pending.identity)
 
-    def _not_started(self, hosted: HostedKind, identity: str) -> NotHereError:
+    def _not_started(self, hosted: HostedKind, identity: str) -> RequestError:
+        """Nothing was run: sent on to who has the identity next, where that is known."""
         why = self.closed or "nobody waited"
-        return NotHereError(f"{hosted.name}/{identity!r:.80} was not started on member {self.system.id}: {why}")
+        what = f"{hosted.name}/{identity!r:.80} was not started on member {self.system.id}: {why}"
+        next_host = self._successor(hosted.name, identity) if self._successor is not None else None
+        if next_host is None:
+            return NotHereError(what)
+        return MovedError(f"{what}; ask {next_host.id}", member_id=next_host.id, address=next_host.address)
 
     # --- ends ---------------------------------------------------------------------------------------------
 
@@ -172,9 +179,10 @@ class Activator:
         """End an activation whose grant is lost: nothing it does leaves it any more, and nothing is given back."""
         self.ending.drop(activation, reason)
 
-    def close(self, reason: str) -> None:
-        """Start nothing any more. What is active goes on."""
+    def close(self, reason: str, successor: Callable[[str, str], Member | None] | None = None) -> None:
+        """Start nothing any more. What is active goes on. `successor` names who hosts an identity from now on."""
         self.closed = reason
+        self._successor = successor
         self.starting.close()
         self._sweepers.cancel()
 

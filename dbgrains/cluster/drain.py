@@ -2,12 +2,13 @@
 
 Nothing new is started, everything stops side by side (but only so many at a time, so that their last turns
 and the releases of their grants don't all come at once), and turns that run may finish. Callers who still wait
-are told that nothing was run for them, and go elsewhere.
+are told that nothing was run for them, and where to go.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -17,6 +18,7 @@ from dbgrains.errors import Outcome, RequestCancelledError
 if TYPE_CHECKING:
     from dbgrains.cluster.activator import Activator
     from dbgrains.cluster.grain_cell import GrainCell
+    from dbgrains.sansio.topology import Member
 
 STOPS_AT_ONCE: Final = 256
 
@@ -26,11 +28,16 @@ CANCEL_SHARE: Final = 0.25
 log = structlog.get_logger()
 
 
-async def drain(activator: Activator, reason: str, until: float) -> int:
-    """End everything by `until`. Returns how many did not end by themselves and were cut off."""
+async def drain(
+    activator: Activator, reason: str, until: float, successor: Callable[[str, str], Member | None] | None = None
+) -> int:
+    """End everything by `until`. Returns how many did not end by themselves and were cut off.
+
+    Who asks for an identity after its grant was given back is sent on to its `successor`, if that is known.
+    """
     now = activator.system.clock.now
     cancel_at = until - (until - now()) * CANCEL_SHARE
-    activator.close(reason)
+    activator.close(reason, successor)
     running: deque[GrainCell] = deque()
     cancelled = False
     while not activator.is_quiet and (left_s := until - now()) > 0:

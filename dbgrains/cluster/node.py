@@ -305,7 +305,9 @@ class Node:
         close_entrance(self.system.registry)
 
     async def _drain(self) -> None:
-        await drain(self.activator, "it leaves the cluster", self._stop_by)
+        # A lookup that decides by views knows itself who is next, and says so when it is asked again.
+        successor = None if self.uses_views or not self._graceful else self.choose_member
+        await drain(self.activator, "it leaves the cluster", self._stop_by, successor)
 
     @property
     def _withdraws(self) -> bool:
