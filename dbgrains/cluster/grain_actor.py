@@ -41,10 +41,10 @@ class Entry:
         function = getattr(cls, method.attribute, None)
         if not callable(function):
             raise ConfigError(f"{cls.__module__}.{cls.__qualname__} has no method {method.attribute!r}")
-        later = getattr(cls, f"{method.attribute}_reenter", None)
-        self.answers_later = later is not None and not getattr(later, "__dbgrains_default__", False)
+        later = _later_form(method, cls)
+        self.answers_later = later is not None
         """It takes `respond` and `on_error`, and what it returns is no answer."""
-        self.function: Callable[..., Any] = later if self.answers_later and later is not None else function
+        self.function: Callable[..., Any] = function if later is None else later
         self.waits = method.is_stream or self.answers_later or handling_of(self.function) is Handling.MAY_WAIT
         """A turn of it may wait."""
         self.is_simple = (
@@ -54,6 +54,17 @@ class Entry:
         self.is_direct = self.is_simple and not bytes_come and not method.keywords
         """The call itself is the arguments."""
         self.bare_results = method.bare_results
+
+
+def _later_form(method: GrainMethod, cls: type[GrainBase]) -> Callable[..., Any] | None:
+    """The form of a method that answers later, where a generated base offers it and `cls` has overridden it."""
+    name = f"{method.attribute}_reenter"
+    for owner in cls.__mro__:
+        form: Callable[..., Any] | None = vars(owner).get(name)
+        if form is not None:
+            offered = any(getattr(vars(base).get(name), "__dbgrains_default__", False) for base in cls.__mro__)
+            return form if offered and not getattr(form, "__dbgrains_default__", False) else None
+    return None
 
 
 def entries_of(methods: Iterable[GrainMethod], cls: type[GrainBase]) -> Mapping[type, Entry]:
