@@ -6,7 +6,8 @@ shown to the router first, which may send the call again; only what the router l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 from dbgrains.actor.future import Future
 from dbgrains.actor.process import Headers
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from dbgrains.cluster.pid_cache import Place
     from dbgrains.cluster.route import Target
     from dbgrains.cluster.router import Router
-    from dbgrains.cluster.warm_call import WarmCall
 
 
 class ClusterCall(Future):
@@ -60,6 +60,7 @@ class ClusterCall(Future):
         """The activator looks at it before the grain does, also when the activation is known."""
         self.timeout_s = timeout_s
         self.number = router.next_number()
+        """Smaller than that of any call made later."""
         self.place: Target | Place | None = None
         """The member that has it, or had it last; None for this one, found without a search."""
         self.request_id = 0
@@ -71,17 +72,30 @@ class ClusterCall(Future):
         """When its caller stops waiting. A link ends what it has by then; `watch` is for everything else."""
 
     @classmethod
-    def going_on(cls, warm: WarmCall) -> ClusterCall:
-        """What a warm call becomes when it gets something else than an answer: the same call, for the same caller."""
-        place = warm.place
-        call = cls(
-            warm.router, place.kind, place.identity, warm.message, warm.timeout_s, warm.headers, repeatable=False
-        )
-        call.asyncio_future = warm.answer
-        call.number = warm.number
-        call.due = warm.due
+    def going_on(
+        cls,
+        router: Router,
+        place: Place,
+        message: object,
+        timeout_s: float,
+        headers: Headers | None,
+        *,
+        answer: asyncio.Future[Any],
+        due: float,
+        number: int,
+        request_id: int,
+    ) -> ClusterCall:
+        """What a call becomes when something else came back than an answer: the same call, for the same caller.
+
+        `answer` is what the caller awaits; cancelling that withdraws the call.
+        """
+        call = cls(router, place.kind, place.identity, message, timeout_s, headers, repeatable=False)
+        call.asyncio_future = answer
+        call.due = due
         call.place = place
-        call.request_id = warm.request_id
+        call.request_id = request_id
+        call.number = number
+        answer.add_done_callback(call._withdraw_if_cancelled)
         return call
 
     def watch(self) -> None:
@@ -107,6 +121,10 @@ class ClusterCall(Future):
         super().cancel()
         if not self._router.gone(self):
             self._router.withdraw(self)
+
+    def _withdraw_if_cancelled(self, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled():
+            self.withdraw()
 
     def out_of_time(self, error: DbgrainsError) -> DbgrainsError:
         """What the caller gets when its time ends while the call waits to be sent again after `error`."""

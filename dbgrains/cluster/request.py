@@ -3,7 +3,7 @@
     active on this member and idle      its turn runs right here; nothing else is made
     active on this member, busy         a `ClusterCall` waits in its mailbox
     can start on this member at once    it does, and its turn runs right here
-    last seen on another member         a `WarmCall` goes into the outbox of that member
+    last seen on another member         it goes into the outbox of that member, and nothing else is made
     certainly placed on another one     a `FirstCall` does
     anything else                       a `ClusterCall` goes to the `Router`, which knows the place or finds it
 
@@ -110,12 +110,13 @@ class RequestPath:
                         return await answer_of(answer)
                     return answer
             elif place is not None and (router := self._router) is not None:
-                call = router.send(place, message, self._request_timeout_s if timeout is None else timeout, headers)
-                if call is not None:
+                sent = router.send(place, message, self._request_timeout_s if timeout is None else timeout, headers)
+                if sent is not None:
+                    response, request_id = sent
                     try:
-                        return await call.answer
+                        return await response
                     except asyncio.CancelledError:
-                        call.withdraw()
+                        router.cancel(place, request_id)
                         raise
         return await self._call(identity, kind, message, timeout, headers, idempotency_key)
 

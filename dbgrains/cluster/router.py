@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -21,10 +21,10 @@ from dbgrains.actor.can_wait import Handling, handling_of
 from dbgrains.actor.clock import SystemClock
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.turn import step_to_end
+from dbgrains.cluster.call import ClusterCall
 from dbgrains.cluster.first_call import FirstCall
 from dbgrains.cluster.pid_cache import Place
 from dbgrains.cluster.route import Route, Target
-from dbgrains.cluster.warm_call import WarmCall
 from dbgrains.errors import (
     DbgrainsError,
     MovedError,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from dbgrains.actor.process import Headers
     from dbgrains.actor.system import ActorSystem
     from dbgrains.cluster.activator import Activator
-    from dbgrains.cluster.call import ClusterCall
     from dbgrains.cluster.grain_cell import GrainCell
     from dbgrains.cluster.hosted_kind import HostedKind
     from dbgrains.cluster.interfaces import IdentityLookup
@@ -82,8 +81,9 @@ class Router:
         self.remote = remote
         # The loop's own time without the way through the system, where that is all it does.
         self.now = asyncio.get_running_loop().time if type(system.clock) is SystemClock else system.clock.now
-        self.next_number: Callable[[], int] = itertools.count(1).__next__
-        """Numbers for calls, in the order in which they are made."""
+        self.next_number: Callable[[], int] = itertools.count(1).__next__ if remote is None else remote.new_id
+        """Numbers for calls in the order in which they are made, and for requests: the number of a call that `send`
+        sent is the id of its request."""
         self.create_future = system.loop.create_future
         self.waiting_count = 0
         """Calls that wait for a route; bounded by `parked_requests_max`."""
@@ -123,8 +123,14 @@ class Router:
         else:
             self._send(call, place)
 
-    def send(self, place: Place, message: object, timeout_s: float, headers: Headers | None) -> WarmCall | None:
-        """Call the grain at a place that the cache holds; None when it does not lead there at once."""
+    def send(
+        self, place: Place, message: object, timeout_s: float, headers: Headers | None
+    ) -> tuple[asyncio.Future[Any], int] | None:
+        """Call the grain at a place that the cache holds: the answer to await, and the request's id for `cancel`.
+
+        None when the place does not lead there at once. Nearly every call across members is one of these, so
+        a tuple is all that is kept of it; anything but an answer makes it a `ClusterCall`, which goes on with it.
+        """
         now = self.now()
         cache = self.cache
         if now - place.used_at > cache.note_s:
@@ -139,9 +145,25 @@ class Router:
             endpoint = place.endpoint = self.remote.endpoint(place.address, place.member_id)
             if endpoint is None:
                 return None
-        call = WarmCall(self, place, message, now, timeout_s, headers)
-        call.request_id = endpoint.outbox.request(place.target, message, call, call.due, headers)
-        return call
+        answer: asyncio.Future[Any] = self.create_future()
+        due = now + timeout_s
+        waiting = (answer, self._no_answer, place, message, timeout_s, headers, due)
+        return answer, endpoint.outbox.request(place.target, message, waiting, due, headers)
+
+    def cancel(self, place: Place, request_id: int) -> None:
+        """The caller of `send` was cancelled: whoever has its request need not start it."""
+        if request_id and self.remote is not None:
+            self.remote.cancel_request(place.address, place.member_id, request_id)
+
+    def _no_answer(self, waiting: tuple[Any, ...], request_id: int, error: DbgrainsError) -> None:
+        """What `send` sent has come back with an error."""
+        answer, _, place, message, timeout_s, headers, due = waiting
+        if not answer.done():
+            call = ClusterCall.going_on(
+                self, place, message, timeout_s, headers,
+                answer=answer, due=due, number=request_id or self.next_number(), request_id=request_id,
+            )  # fmt: skip
+            call.fail(error)
 
     def _send(self, call: ClusterCall, place: Place) -> None:
         remote = self.remote
@@ -231,7 +253,7 @@ class Router:
         route = self.routes.get((call.kind, call.identity)) if self.routes else None
         return route is not None and route.drop(call)
 
-    def withdraw(self, call: ClusterCall | WarmCall) -> None:
+    def withdraw(self, call: ClusterCall) -> None:
         """Its caller was cancelled: whoever has it need not start it."""
         if call.request_id and call.place is not None and self.remote is not None:
             self.remote.cancel_request(call.place.address, call.place.member_id, call.request_id)

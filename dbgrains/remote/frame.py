@@ -43,7 +43,13 @@ ONE_REPLY: Final = 1024
 
 _MS_MAX: Final = 2**32 - 1
 
-Delivery: TypeAlias = tuple[int, str, WireType, bytes, float | None, Headers | None, PID | None, bool, ReplyTo | None]
+Waiting: TypeAlias = tuple[Any, ...]
+"""Who waits, where an object for each request would cost too much: an asyncio future for the answer, what is called
+with this tuple, the request's id and the error when there is none, and whatever that needs to know."""
+
+Delivery: TypeAlias = tuple[
+    int, str, WireType, bytes, float | None, Headers | None, PID | None, bool, ReplyTo | Waiting | None
+]
 """request id (0: a send), target, type, payload, deadline, headers, sender, is a system message, who waits for it.
 
 A plain tuple, because one is made per message and all of them are transposed by one `zip`.
@@ -121,7 +127,7 @@ class FrameEncoder:
             frame.types.extend(map(types.__getitem__, wire_types))
             frame.payloads.extend(payloads)
             if any(deadlines):
-                frame.deadlines_ms.extend(_left_ms(deadlines, now))
+                frame.deadlines_ms.extend(map(_LeftMs(now).__getitem__, deadlines))
             if any(system) or any(senders) or any(headers):
                 parts |= EXTRAS
                 frame.system_rows.extend(row for row, is_system in enumerate(system) if is_system)
@@ -174,7 +180,7 @@ class FrameEncoder:
             one_id=request_id,
             one_target=target_number,
             one_type=type_number,
-            one_deadline_ms=0 if deadline is None else min(max(1, int((deadline - now) * 1000.0) + 1), _MS_MAX),
+            one_deadline_ms=_LeftMs(now)[deadline],
             one_payload=payload,
         ).SerializeToString()
 
@@ -200,13 +206,21 @@ def _type_name(wire: WireType) -> TypeName:
     return TypeName(serializer=serializer_id, name=name)
 
 
-def _left_ms(deadlines: Sequence[float | None], now: float) -> list[int]:
-    """Time left in ms, rounded up; 0 means no deadline, so one that has passed is 1."""
-    base = now * 1000.0 - 1.0
-    left = [0 if end is None else int(end * 1000.0 - base) for end in deadlines]
-    if min(left) < 1 or max(left) > _MS_MAX:
-        left = [0 if end is None else min(max(1, ms), _MS_MAX) for ms, end in zip(left, deadlines, strict=True)]
-    return left
+class _LeftMs(dict[float | None, int]):
+    """Deadline -> time left in ms, rounded up; 0 means no deadline, so one that has passed is 1.
+
+    Requests of one step mostly have the same deadline, and looking it up costs a fifth of computing it.
+    """
+
+    __slots__ = ("_now",)
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+
+    def __missing__(self, deadline: float | None) -> int:
+        left = 0 if deadline is None else min(max(1, int((deadline - self._now) * 1000.0) + 1), _MS_MAX)
+        self[deadline] = left
+        return left
 
 
 class Received:

@@ -8,7 +8,7 @@ waits for it, and is a dead letter or a line in the log otherwise: nothing vanis
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
 
@@ -31,6 +31,7 @@ from dbgrains.errors import (
 from dbgrains.remote.failure import decode_failure
 from dbgrains.remote.frame import Extras, Received
 from dbgrains.remote.link import Link, LinkReply
+from dbgrains.remote.outbox import fail
 from dbgrains.remote.serializer import Serializers
 from dbgrains.remote.statistics import RemoteStatistics
 
@@ -198,6 +199,7 @@ class Inbound:
         return self._system.dead_letters.process_for(self._system.pid_of(target))
 
     def _answers(self, link: Link, received: Received) -> None:
+        call: Any
         statistics = self.statistics
         statistics.messages_received += len(received.replies) + len(received.failures)
         outbox = link.outbox
@@ -218,9 +220,13 @@ class Inbound:
                 statistics.messages_undecodable += 1
                 failure = _undecodable(error, f"The answer of {link.peer.address}")
                 failure.outcome = Outcome.RAN
-                call.fail(failure)
+                fail(call, request_id, failure)
                 continue
-            if headers:
+            if type(call) is tuple:
+                answer = call[0]
+                if not answer.done():
+                    answer.set_result(message)
+            elif headers:
                 call.reply(message, headers.get(row))
             else:
                 call.reply(message)
@@ -230,7 +236,7 @@ class Inbound:
             if call is None:
                 statistics.replies_late += 1
             else:
-                call.fail(decode_failure(wire_failure))
+                fail(call, wire_failure.request_id, decode_failure(wire_failure))
 
     def _undecodable(self, link: Link, request_id: int, target: str, error: Exception) -> None:
         self.statistics.messages_undecodable += 1

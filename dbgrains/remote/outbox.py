@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from dbgrains.actor.pid import PID
@@ -31,7 +32,7 @@ from dbgrains.errors import (
     RequestTimeoutError,
     SerializationError,
 )
-from dbgrains.remote.frame import Delivery
+from dbgrains.remote.frame import Delivery, Waiting
 from dbgrains.remote.serializer import Serializers
 
 HEADER_BYTES_MAX: Final = 16 * 1024
@@ -97,7 +98,7 @@ class Outbox:
         return len(self.queue)
 
     def request(
-        self, target: str, message: object, call: ReplyTo, deadline: float | None, headers: Headers | None
+        self, target: str, message: object, call: ReplyTo | Waiting, deadline: float | None, headers: Headers | None
     ) -> int:
         """Queue a request and return its id; 0 when it failed at once, which `call` was told."""
         try:
@@ -105,13 +106,13 @@ class Outbox:
             if headers or not target.isascii():
                 check_names(target, headers)
         except MessageError as error:
-            call.fail(error)
+            fail(call, 0, error)
             return 0
         size = self._bytes + len(payload)
         queue = self.queue
         waiting = len(queue)
         if waiting >= self._count_max or size > self._bytes_max:
-            call.fail(self.full())
+            fail(call, 0, self.full())
             return 0
         request_id = self._new_id()
         delivery = (request_id, target, wire, payload, deadline, headers, None, False, call)
@@ -221,15 +222,15 @@ class Outbox:
             return
         waiting = request_id > self._taken_id
         self._withdrawn += waiting
-        call = delivery[8]
-        assert call is not None
-        call.fail(
+        fail(
+            delivery[8],
+            request_id,
             RequestTimeoutError(
                 f"No connection to {self.peer} within the deadline; the request to {delivery[1]} never left."
                 if waiting
                 else f"No answer from {delivery[1]} at {self.peer} within the deadline.",
                 outcome=Outcome.NOT_STARTED if waiting else None,
-            )
+            ),
         )
 
     def lose_taken(self, reason: str) -> None:
@@ -243,16 +244,17 @@ class Outbox:
             again.sort(key=lambda delivery: delivery[0])
             self.queue.extendleft(reversed(again))
             self._bytes += sum(len(delivery[3]) for delivery in again)
-        calls = [(self.calls.pop(delivery[0])[8], delivery[1]) for delivery in taken if not delivery[7]]
+        lost = [self.calls.pop(delivery[0]) for delivery in taken if not delivery[7]]
         if again:
             self._taken_id = again[0][0] - 1
-        for call, target in calls:
-            if call is not None:
-                call.fail(
-                    ConnectionLostError(
-                        f"The connection to {self.peer} was lost while {target} had the request: {reason}"
-                    )
-                )
+        for delivery in lost:
+            fail(
+                delivery[8],
+                delivery[0],
+                ConnectionLostError(
+                    f"The connection to {self.peer} was lost while {delivery[1]} had the request: {reason}"
+                ),
+            )
 
     def fail_waiting(self, error_of: Callable[[str], DbgrainsError]) -> None:
         """Fail the requests that have not left, each with the error made for its target. Sends stay."""
@@ -264,8 +266,7 @@ class Outbox:
         self._withdrawn += len(waiting)
         self._drop_withdrawn()
         for delivery in waiting:
-            if delivery[8] is not None:
-                delivery[8].fail(error_of(delivery[1]))
+            fail(delivery[8], delivery[0], error_of(delivery[1]))
 
     def drain(self) -> list[Delivery]:
         """Take everything out for good: what is returned were sends that will never leave."""
@@ -294,6 +295,14 @@ class Outbox:
             self._withdrawn = 0
 
 
+def fail(call: ReplyTo | Waiting | None, request_id: int, error: DbgrainsError) -> None:
+    """Tell who waits that there is no answer, and why. The id is 0 for a request that never had one."""
+    if isinstance(call, tuple):
+        call[1](call, request_id, error)
+    elif call is not None:
+        call.fail(error)
+
+
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
 
@@ -301,7 +310,7 @@ def take_rows(queue: deque[Row], count_max: int, bytes_max: int, payload_at: int
     """The first rows of `queue` within both limits, but at least one; and the size of their payloads."""
     popleft = queue.popleft
     taken = [popleft() for _ in range(min(count_max, len(queue)))]
-    size = sum([len(row[payload_at]) for row in taken])
+    size = sum(map(len, map(itemgetter(payload_at), taken)))
     while size > bytes_max and len(taken) > 1:
         queue.appendleft(taken.pop())
         size -= len(queue[0][payload_at])

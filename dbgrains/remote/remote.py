@@ -8,6 +8,7 @@ lookup and one append to an outbox.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -156,6 +157,11 @@ class Remote:
         self.system.registry.remote = None
         self.system.registry.remove(spawn.SPAWNER_ID)
         log.info("remote stopped", cluster=self._hello.cluster, member=self._hello.member_id, reason=reason)
+
+    @property
+    def new_id(self) -> Callable[[], int]:
+        """Numbers that grow and never come twice; requests have theirs from here."""
+        return self._around.new_id
 
     @property
     def hello(self) -> Hello:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -50,13 +51,14 @@ class FakeRemote:
         self.sent: list[Sent] = []
         self.cancelled: list[int] = []
         self.dead: set[str] = set()
+        self.new_id = itertools.count(1).__next__
 
     def post_request(self, address, member_id, target, message, call, deadline, headers) -> int:
         if member_id in self.dead:
             call.fail(UnreachableError(f"{member_id} is dead"))
             return 0
         self.sent.append(Sent(member_id, target, call))
-        return len(self.sent)
+        return self.new_id()
 
     def cancel_request(self, address, member_id, request_id) -> None:
         self.cancelled.append(request_id)
@@ -292,7 +294,7 @@ async def test_a_withdrawn_call_that_was_sent_is_cancelled_there(scene):
 
     call.withdraw()
 
-    assert scene.remote.cancelled == [1]
+    assert scene.remote.cancelled == [call.request_id]
     assert not scene.router.routes
 
 

@@ -11,10 +11,27 @@ from dbgrains.cluster.member_list import MemberList
 from dbgrains.cluster.pid_cache import PidCache
 from dbgrains.cluster.request import RequestPath
 from dbgrains.cluster.router import Router
-from dbgrains.cluster.warm_call import WarmCall
 from dbgrains.errors import RequestTimeoutError
-from tests.unit.cluster.test_router import CONFIG, ME, FakeLookup, FakeRemote, NobodyHere
+from dbgrains.remote.outbox import fail
+from tests.unit.cluster.test_router import CONFIG, ME, FakeLookup, FakeRemote, NobodyHere, Sent
 from tests.waiting import until
+
+
+class Request:
+    """What the outbox holds of one: who waits, and how to tell them."""
+
+    def __init__(self, request_id: int, message: object, waiting: tuple) -> None:
+        self.request_id = request_id
+        self.message = message
+        self.answer = waiting[0]
+        self._waiting = waiting
+
+    def reply(self, message: object) -> None:
+        if not self.answer.done():
+            self.answer.set_result(message)
+
+    def fail(self, error: Exception) -> None:
+        fail(self._waiting, self.request_id, error)
 
 
 class Endpoint:
@@ -30,7 +47,9 @@ class Endpoint:
         return self
 
     def request(self, target, message, call, deadline, headers) -> int:
-        return self._remote.post_request("", self._member_id, target, message, call, deadline, headers)
+        request = Request(self._remote.new_id(), message, call)
+        self._remote.sent.append(Sent(self._member_id, target, request))
+        return request.request_id
 
 
 class RemoteWithEndpoints(FakeRemote):
@@ -76,7 +95,6 @@ async def test_a_call_to_a_remembered_place_carries_the_least(caller):
     await until(lambda: caller.sent.sent)
 
     (sent,) = caller.sent.take()
-    assert type(sent.call) is WarmCall
     assert (sent.member_id, sent.target) == ("b.0", "@place/user/1")
     sent.call.reply("done")
     assert await asked == "done"
@@ -142,7 +160,7 @@ async def test_a_cancelled_caller_withdraws_what_was_sent(caller):
     with pytest.raises(asyncio.CancelledError):
         await asked
 
-    assert sent.call.abandoned
+    assert sent.call.answer.cancelled()
     assert caller.sent.cancelled == [sent.call.request_id]
     sent.call.reply("late")
 
@@ -162,3 +180,19 @@ async def test_a_place_whose_member_is_down_is_searched_anew(caller):
     assert (sent.member_id, sent.target) == ("a.0", "@place/user/1")
     sent.call.reply(1)
     assert await asked == 1
+
+
+async def test_a_caller_that_is_cancelled_while_its_call_is_placed_anew_withdraws_that(caller):
+    asked = caller.ask("wait")
+    await until(lambda: caller.sent.sent)
+    caller.sent.take()[0].call.fail(NotHereError("it has gone"))
+    await until(lambda: caller.sent.sent)
+    again = caller.sent.take()[0].call
+
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+
+    await until(lambda: again.abandoned)
+    assert again.request_id in caller.sent.cancelled
+    assert not caller.router.routes
