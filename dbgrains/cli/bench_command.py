@@ -47,17 +47,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """What a call costs on this machine, from a client to a member process, with an embedded or a given Redis."""
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
-        console=console(stderr=True), disable=as_json, transient=True,
-    )  # fmt: skip
-    with progress:
-        bar = progress.add_task("starting", total=STEPS)
-
-        def step(what: str) -> None:
-            progress.update(bar, advance=1, description=what)
-
-        rows = carry_out(lambda: measure(seconds, redis, step), as_json=as_json)
+    rows = carry_out(lambda: _measured(seconds, redis, quiet=as_json), as_json=as_json)
     if as_json:
         show_json(rows)
         return
@@ -65,6 +55,16 @@ def bench(
     for row in rows:
         shown.add_row(row["name"], f"{row['value']:,.0f}", f"{row['p50_ms']:.3f} ms", f"{row['p99_ms']:.3f} ms")
     console().print(shown)
+
+
+async def _measured(seconds: float, redis_url: str | None, *, quiet: bool) -> list[dict[str, Any]]:
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+        console=console(stderr=True), disable=quiet, transient=True,
+    )  # fmt: skip
+    with progress:
+        bar = progress.add_task("starting", total=STEPS)
+        return await measure(seconds, redis_url, lambda what: progress.update(bar, advance=1, description=what))
 
 
 async def measure(seconds: float, redis_url: str | None, step: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -36,12 +36,12 @@ def demo(
         could_not_run(str(error), type(error).__name__, as_json=as_json)
 
     async def performance() -> Report:
-        report = await play(plan, screen)
-        screen.finish(report)
+        with screen:
+            report = await play(plan, screen)
+            screen.finish(report)
         return report
 
-    with screen:
-        report = carry_out(performance, as_json=as_json)
+    report = carry_out(performance, as_json=as_json)
     if as_json:
         show_json(report.as_json())
     sys.exit(EXIT_GOOD if report.ok else EXIT_BAD_NEWS)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import typer
@@ -51,17 +50,7 @@ def drain(
     Waits until it is gone. Exits with 1 when it still is there after its budget, with 2 when it refuses.
     """
     address = address_of(redis, cluster, timeout, tls_certificate, tls_key, tls_ca)
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=console(stderr=True), disable=as_json,
-    )  # fmt: skip
-    with progress:
-        bar = progress.add_task("grains that have ended", total=None)
-
-        def show(ended: int, total: int) -> None:
-            progress.update(bar, completed=ended, total=total)
-
-        found = carry_out(lambda: _drain(address, member, force, show), as_json=as_json)
+    found = carry_out(lambda: _drain(address, member, force, quiet=as_json), as_json=as_json)
     if as_json:
         show_json(found)
     elif found["left"]:
@@ -73,19 +62,24 @@ def drain(
     sys.exit(EXIT_GOOD if found["left"] else EXIT_BAD_NEWS)
 
 
-async def _drain(address: Address, name: str, force: bool, show: Callable[[int, int], None]) -> dict[str, Any]:
+async def _drain(address: Address, name: str, force: bool, *, quiet: bool) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console(stderr=True), disable=quiet,
+    )  # fmt: skip
     async with observing(address) as observer:
         member = observer.member(name)
         began = loop.time()
         begun = await observer.ask(member, DrainMember(member.id, force=force, asked_by=_who_asks()), DrainBegun)
-        show(0, begun.activations)
         deadline = began + begun.budget_s + BEYOND_BUDGET_S
         remaining: int | None = begun.activations
-        while remaining is not None and loop.time() < deadline:
-            await asyncio.sleep(LOOK_INTERVAL_S)
-            remaining = await _remaining(observer, member, remaining)
-            show(begun.activations - (remaining or 0), begun.activations)
+        with progress:
+            bar = progress.add_task("grains that have ended", total=begun.activations)
+            while remaining is not None and loop.time() < deadline:
+                await asyncio.sleep(LOOK_INTERVAL_S)
+                remaining = await _remaining(observer, member, remaining)
+                progress.update(bar, completed=begun.activations - (remaining or 0))
         return {
             "member": member.id,
             "left": remaining is None,

@@ -10,11 +10,11 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.cluster.operator_desk import ask_desk
-from dbgrains.config import ClusterConfig, RemoteConfig, TlsConfig
+from dbgrains.config import ClusterConfig, LeaseConfig, RemoteConfig, TlsConfig
 from dbgrains.errors import ClusterStateError, ConfigError
 from dbgrains.providers.redis import RedisProvider
 
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REDIS_VARIABLE = "DBGRAINS_REDIS"
-CLUSTER_VARIABLE = "DBGRAINS_CLUSTER"
+REDIS_VARIABLE: Final = "DBGRAINS_REDIS"
+CLUSTER_VARIABLE: Final = "DBGRAINS_CLUSTER"
+
+PATIENT: Final = LeaseConfig(
+    ttl_s=8.0, renew_interval_s=2.2, margin_s=2.4, gap_s=2.3, quarantine_s=8.0, storage_timeout_s=2.0
+)
+"""It holds no lease: of these only the patience with Redis matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +87,7 @@ async def observing(address: Address) -> AsyncIterator[Observer]:
         provider=RedisProvider(address.redis_url),
         lookup=_PlacesNothing(),
         remote=RemoteConfig(tls=address.tls),
-        config=ClusterConfig(node_name=f"operator-{os.getpid()}"),
+        config=ClusterConfig(node_name=f"operator-{os.getpid()}", lease=PATIENT),
         client=True,
     )
     async with cluster:

@@ -45,7 +45,7 @@ from dbgrains.errors import (
     UnreachableError,
 )
 from dbgrains.remote.handshake import Lane
-from dbgrains.sansio.identity import ClusterIdentity
+from dbgrains.sansio.identity import ClusterIdentity, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 DESK: Final = "$operator"
 LOOKUPS_MAX: Final = 64
+NAME_LENGTH_MAX: Final = 200
 
 T = TypeVar("T")
 
@@ -147,13 +148,15 @@ class OperatorDesk(Process):
                 f"member {me.id} is the last that hosts kind {', '.join(map(repr, alone))}: without it their grains "
                 "cannot be reached. Start another member first, or force it"
             )
-        log.warning("asked to leave by an operator", cluster=self._cluster.name, member=me.id, asked_by=asked.asked_by)
+        asked_by = asked.asked_by[:NAME_LENGTH_MAX] or "unnamed"
+        log.warning("asked to leave by an operator", cluster=self._cluster.name, member=me.id, asked_by=asked_by)
         begun = DrainBegun(activations=node.activator.count, budget_s=self._cluster.config.shutdown_timeout_s)
-        self._drain(f"an operator asked for it: {asked.asked_by or 'unnamed'}")
+        self._drain(f"an operator asked for it: {asked_by}")
         return begun
 
     async def _find(self, asked: FindIdentity, node: Node) -> IdentityFound:
-        placement = await self._cluster.lookup.find(ClusterIdentity(asked.kind, asked.identity))
+        identity = ClusterIdentity(check_name("kind", asked.kind), check_name("identity", asked.identity))
+        placement = await self._cluster.lookup.find(identity)
         if placement is None:
             return IdentityFound()
         return IdentityFound(placement.member_id, placement.address, placement.token, placement.live)

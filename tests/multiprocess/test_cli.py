@@ -1,4 +1,4 @@
-"""The commands as an operator types them, against member processes and a real Redis."""
+"""The commands as an operator types them: those of docs/cli.md, in order, against member processes and a real Redis."""
 
 from __future__ import annotations
 
@@ -9,31 +9,22 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dbgrains.demo.application import client_cluster
-from dbgrains.demo.counter import ReadCounter
+from dbgrains.demo.counter import KIND, ReadCounter
 from dbgrains.testing.member_process import MemberProcess
 from dbgrains.testing.redis_server import EmbeddedRedis
-from tests.multiprocess.member import PROBE, WhereAreYou
-from tests.multiprocess.processes import REQUEST_TIMEOUT_S, Site, a_site, member_id
 
-pytestmark = [pytest.mark.multiprocess, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.multiprocess, pytest.mark.timeout(300)]
 
-GRAINS = 30
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    async with a_site("a", "b", lease="fast") as site:
-        for number in range(GRAINS):
-            await site.client.request(f"g/{number}", PROBE, WhereAreYou(), timeout=REQUEST_TIMEOUT_S)
-        yield site
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+GRAINS = ["click-counter", *(f"with/slash {number}" for number in range(29))]
+REQUEST_TIMEOUT_S = 30.0
+PROCESS_TIMEOUT_S = 200
 
 
 async def run(*arguments: str, **variables: str) -> tuple[int, str, str]:
@@ -42,94 +33,63 @@ async def run(*arguments: str, **variables: str) -> tuple[int, str, str]:
     def in_thread() -> tuple[int, str, str]:
         done = subprocess.run(
             [sys.executable, "-m", "dbgrains", *arguments],
-            capture_output=True, text=True, env={**os.environ, **variables}, timeout=60,
+            capture_output=True, text=True, env={**os.environ, **variables}, timeout=PROCESS_TIMEOUT_S,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 
     return await asyncio.to_thread(in_thread)
 
 
-async def told(site: Site, *arguments: str, code: int = 0) -> Any:
-    """The one JSON value that the command prints."""
-    found, output, errors = await run(*arguments, "--cluster", site.name, "--redis", site.redis.url, "--json")
-    assert found == code, output + errors
-    return json.loads(output)
-
-
-async def test_an_operator_sees_the_members_their_grains_and_where_one_is(site: Site):
-    where = ("--cluster", site.name, "--redis", site.redis.url)
-
-    members, listed, found, nowhere = await asyncio.gather(
-        told(site, "members"),
-        told(site, "activations", "--kind", PROBE, "--limit", "0"),
-        told(site, "where", f"{PROBE}/g/7"),
-        told(site, "where", f"{PROBE}/never called", code=1),
-    )
-    findings, (code, shown, _), (_, sentence, _) = await asyncio.gather(
-        told(site, "doctor"), run("members", *where), run("where", f"{PROBE}/g/7", *where)
-    )
-
-    assert {one["id"] for one in members} == {member_id(process) for process in site.members.values()}
-    assert sum(one["activations"][PROBE] for one in members) == GRAINS == listed["counts"][PROBE]
-    owners = {row["identity"]: row["member"] for row in listed["activations"]}
-    assert owners.keys() == {f"g/{number}" for number in range(GRAINS)}
-    assert (found["member"], found["active"]) == (owners["g/7"], True)
-    assert found["token"] > 0
-    assert 0 < found["may_act_s"] <= 3.0, "the lease of the fast profile"
-    assert nowhere["member"] is None
-
-    assert code == 0
-    assert "2 members of" in shown
-    assert f"{PROBE} " in shown
-    assert owners["g/7"] in sentence
-    assert "may act for" in sentence
-
-    checks = {finding["check"].split()[-1]: finding for finding in findings}
-    assert {"version", "role", "latency", "persistence", "eviction", "memory", "clock", "port"} <= checks.keys()
-    assert checks["persistence"]["status"] == "warning", "the tests' server keeps nothing"
-    assert not [finding for finding in findings if finding["status"] == "problem"]
-
-
-async def test_the_commands_on_their_page_run_in_order():
+async def test_the_commands_of_the_page_tell_the_truth_and_drain_a_member():
     """`demo` and `bench` are left out: they start clusters of their own, which other tests do."""
-    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-    lines = [shlex.split(line) for line in re.findall(r"^\$ dbgrains (.+)$", page, flags=re.MULTILINE)]
-    commands = [line for line in lines if line[0] not in ("demo", "bench")]
+    lines = re.findall(r"^\$ dbgrains (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    commands = [line for line in lines if shlex.split(line)[0] not in ("demo", "bench")]
+    outputs: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(EmbeddedRedis())
+        where = {"DBGRAINS_REDIS": redis.url, "DBGRAINS_CLUSTER": "shop"}
+        members: dict[str, MemberProcess] = {}
         for node in ("a", "b"):
             arguments = ("--redis", redis.url, "--cluster", "shop", "--node", node, "--with-parent")
-            await stack.enter_async_context(await MemberProcess.start("dbgrains.demo.member", *arguments))
-        async with client_cluster(redis.url, "shop") as client:
-            await client.request("click-counter", "counter", ReadCounter(), timeout=REQUEST_TIMEOUT_S)
-            for command in sorted(commands, key=lambda line: line[0] == "drain"):
-                code, output, errors = await run(*command, DBGRAINS_REDIS=redis.url, DBGRAINS_CLUSTER="shop")
-                assert code == 0, f"{command}: {output}{errors}"
+            started = await MemberProcess.start("dbgrains.demo.member", *arguments)
+            members[node] = await stack.enter_async_context(started)
+        client = await stack.enter_async_context(client_cluster(redis.url, "shop"))
+        for name in GRAINS:
+            await client.request(name, KIND, ReadCounter(), timeout=REQUEST_TIMEOUT_S)
+        hosts = {name: (await client.get(name, KIND, timeout=REQUEST_TIMEOUT_S)).member_id for name in GRAINS}
 
-    assert {command[0] for command in commands} == {"members", "where", "activations", "drain", "doctor"}
+        for line in sorted(commands, key=lambda line: line.startswith("drain")):
+            code, outputs[line], errors = await run(*shlex.split(line), "--timeout", "30", **where)
+            assert code == 0, f"{line}: {outputs[line]}{errors}"
+        left = await members["a"].wait(60.0)
+        refused, refusal, _ = await run("drain", "b", "--json", "--timeout", "30", **where)
 
+    described = json.loads(outputs["members --json"])
+    assert {one["id"] for one in described} == {one.announcement["member_id"] for one in members.values()}
+    assert sum(one["activations"][KIND] for one in described) == len(GRAINS), "looking activates nothing"
+    found = json.loads(outputs["where counter/click-counter --json"])
+    assert (found["member"], found["active"]) == (hosts["click-counter"], True)
+    assert found["token"] > 0
+    assert 0 < found["may_act_s"] <= 3.0, "the lease of the demo"
+    listed = json.loads(outputs["activations --json --limit 0"])
+    assert listed["counts"] == {KIND: len(GRAINS)}
+    assert {row["identity"]: row["member"] for row in listed["activations"]} == hosts
 
-async def test_a_drained_member_leaves_with_exit_code_0_and_its_grains_move(site: Site):
-    leaving = site.members["a"]
-
-    report = await told(site, "drain", "a.")
-
-    assert report["left"] is True
-    assert report["member"] == member_id(leaving)
-    assert await leaving.wait(20.0) == 0
-    code, output, _ = await run("drain", "b", "--cluster", site.name, "--redis", site.redis.url, "--json")
-    assert code == 2
-    assert "last that hosts" in json.loads(output)["error"]["text"]
-    for number in range(GRAINS):
-        await site.client.request(f"g/{number}", PROBE, WhereAreYou(), timeout=REQUEST_TIMEOUT_S)
-    (member,) = await told(site, "members")
-    assert member["activations"][PROBE] == GRAINS
+    assert "2 members of shop" in outputs["members"]
+    assert "may act for" in outputs["where counter/click-counter"]
+    assert f"{len(GRAINS)} of {KIND} are active" in outputs["activations --kind counter --limit 20"]
+    for check in ("version", "role", "latency", "persistence", "eviction", "memory", "clock", "port"):
+        assert check in outputs["doctor"]
+    assert "has left after" in outputs["drain a"]
+    assert left == 0
+    assert refused == 2
+    assert "last that hosts" in json.loads(refusal)["error"]["text"]
 
 
 async def test_the_bench_measures_every_layer():
     code, output, errors = await run("bench", "--seconds", "0.3", "--json")
 
-    rows = json.loads(output)
     assert code == 0, errors
+    rows = json.loads(output)
     assert len(rows) == 5
     assert all(row["value"] > 0 and row["p50_ms"] <= row["p99_ms"] for row in rows)
