@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from dbgrains.cluster.interfaces import Activation, Admission, ClusterServices, Elsewhere, Granted, Later, Placement
+from dbgrains.cluster.interfaces import Activation, Admission, ClusterServices, Elsewhere, Granted, Placement
 from dbgrains.config import check_count
 from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError
 from dbgrains.lookups.handover import Handover
@@ -31,9 +31,6 @@ DRAIN_TIMEOUT_S: Final = 5.0
 ENDING_AT_ONCE: Final = 256
 SCANNED_AT_ONCE: Final = 1_000
 """Activations that are looked at before others get their turn: about 3 ms."""
-
-RETRY_S: Final = 0.25
-"""How long an identity waits at most before its owner looks again by itself."""
 
 log = structlog.get_logger()
 
@@ -87,7 +84,7 @@ class ConsistentHashIdentityLookup:
         if owner is not None and owner.id != tenure.me:
             return Elsewhere(owner.id, owner.address)
         if owner is None or not handover.may_act or not tenure.settled(identity.kind, identity.identity):
-            return Later(RETRY_S, handover.why_not_settled(), handover.sooner())
+            return handover.later()
         self._last_token = token = next_token(self._last_token, tenure.now.view)
         return Granted(token, services.registration)
 
@@ -100,6 +97,11 @@ class ConsistentHashIdentityLookup:
         if self._looking is None:
             raise ClusterNotRunningError(_NOT_STARTED)
         return await self._looking.find(identity)
+
+    @property
+    def told_bytes(self) -> int:
+        """How much this incarnation has told others: that it has ended what is theirs."""
+        return 0 if self._handover is None else self._handover.bytes_sent
 
     async def stop(self) -> None:
         handover, self._handover = self._handover, None

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
@@ -23,7 +22,7 @@ import structlog
 from google.protobuf.message import Message
 
 from dbgrains.actor.failure_text import failure_fields
-from dbgrains.cluster.interfaces import Activation, ClusterServices
+from dbgrains.cluster.interfaces import Activation, ClusterServices, Later
 from dbgrains.errors import NotHereError, RequestError, SerializationError, UnreachableError
 from dbgrains.lookups.handover_codec import (
     Held,
@@ -61,6 +60,11 @@ PAUSE_MIN_S: Final = 0.02
 PAUSE_MAX_S: Final = 0.5
 REMIND_AFTER_S: Final = 0.1
 """How long an owner waits for others to tell by themselves."""
+
+LATER_MIN_S: Final = 0.05
+LATER_MAX_S: Final = 0.5
+SOONER_S: Final = 2.0
+"""How long an identity waits that is told when to go on: only in case that it is not told."""
 
 WOKEN_AT_ONCE: Final = 256
 """Requests that go on in one iteration of the event loop when a handover is complete; others must get their turn."""
@@ -121,7 +125,7 @@ class Handover:
         self._telling: dict[str, asyncio.Task[None]] = {}
         """The session with each member, in the present view."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._waking = False
         self._began = 0.0
 
@@ -147,13 +151,25 @@ class Handover:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for future in self._waiting:
+        for future in list(self._waiting):
             future.cancel()
 
-    def sooner(self) -> asyncio.Future[None]:
+    def later(self) -> Later:
+        """For an identity of ours that is not settled."""
+        if self.may_act:
+            return Later(SOONER_S, self.why_not_settled(), self._sooner())
+        return Later(LATER_MAX_S, self.why_not_settled())
+
+    @property
+    def again_s(self) -> float:
+        """How soon to ask an owner again that is not sure yet: often at first, less often when it takes its time."""
+        return min(LATER_MAX_S, max(LATER_MIN_S, self._age_s()))
+
+    def _sooner(self) -> asyncio.Future[None]:
         """Done when an identity that was not settled may be."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        self._waiting[future] = None
+        future.add_done_callback(self._no_longer_waiting)
         return future
 
     def may_still_hold(self, member_id: str) -> bool:
@@ -389,8 +405,8 @@ class Handover:
             self._wake_some(len(self._waiting))
 
     def _wake_some(self, count: int) -> None:
-        for _ in range(min(count, WOKEN_AT_ONCE)):
-            future = self._waiting.popleft()
+        for future in list(itertools.islice(self._waiting, min(count, WOKEN_AT_ONCE))):
+            del self._waiting[future]
             if not future.done():
                 future.set_result(None)
         count -= WOKEN_AT_ONCE
@@ -398,6 +414,9 @@ class Handover:
             asyncio.get_running_loop().call_soon(self._wake_some, count)
         else:
             self._waking = False
+
+    def _no_longer_waiting(self, future: asyncio.Future[None]) -> None:
+        self._waiting.pop(future, None)
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=f"dbgrains handover {name}")

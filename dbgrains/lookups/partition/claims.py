@@ -13,8 +13,8 @@ from typing import Final
 
 import structlog
 
-from dbgrains.cluster.interfaces import Admission, Elsewhere, Granted, Later
-from dbgrains.errors import RequestError, StorageError, StorageUnavailableError
+from dbgrains.cluster.interfaces import Admission, Asker, Elsewhere, Granted, Later
+from dbgrains.errors import DbgrainsError, RequestError, StorageError, StorageUnavailableError
 from dbgrains.lookups.background import Background, StopSignal
 from dbgrains.lookups.bulk import Bulk
 from dbgrains.lookups.handover import ANSWER_TIMEOUT_S, SERVICE, Handover
@@ -26,10 +26,7 @@ from dbgrains.wire.lookup_pb2 import ELSEWHERE, GRANTED, LATER, Claims, ClaimsRe
 
 BATCH_MAX: Final = 500
 WAITING_MAX: Final = 100_000
-AGAIN_S: Final = 0.025
-"""How soon an owner is asked again that is not sure yet."""
-
-OWNER_AWAY_S: Final = 0.1
+OWNER_AWAY_S: Final = 0.25
 """How soon an owner is asked again that did not answer. Only another view can help."""
 
 RELEASE_PAUSE_S: Final = 0.25
@@ -41,11 +38,11 @@ log = structlog.get_logger()
 class Wish:
     """One identity that is to be started here."""
 
-    __slots__ = ("answer", "held")
+    __slots__ = ("asker", "held")
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, asker: Asker) -> None:
         self.held = held
-        self.answer: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+        self.asker = asker
 
 
 class ClaimDesk:
@@ -65,15 +62,12 @@ class ClaimDesk:
 
     # --- asking -------------------------------------------------------------------------------------------
 
-    async def ask(self, owner: Member, kind: str, identity: str) -> Admission:
-        """May we start it? By the view of this moment; Later if that has changed when the answer comes."""
-        view = self._handover.tenure.now.view
-        wish = Wish(Held(kind, identity))
-        self._desk(owner).add(wish)
-        admission = await wish.answer
-        if isinstance(admission, Granted) and self._handover.tenure.now.view is not view:
-            return Later(AGAIN_S, "members changed while its owner was asked")
-        return admission
+    def ask(self, owner: Member, kind: str, identity: str, asker: Asker) -> None:
+        """May we start it? By the view of this moment; `Later` if that has changed when the answer comes."""
+        try:
+            self._desk(owner).add(Wish(Held(kind, identity), asker))
+        except DbgrainsError as error:
+            asker.refused(error)
 
     def installed(self) -> None:
         """Members changed: desks of those who left are of no use."""
@@ -92,7 +86,7 @@ class ClaimDesk:
                 f"claims of {owner.id}",
                 self._background,
                 perform,
-                _answered,
+                self._answered,
                 _failed,
                 batch_max=BATCH_MAX,
                 waiting_max=WAITING_MAX,
@@ -116,9 +110,11 @@ class ClaimDesk:
         if verdict in (Verdict.OLDER, Verdict.STRANGER):
             self._services.refresh_view()
         if verdict is not Verdict.ACCEPTED or len(reply.outcomes) != len(batch):
-            return [Later(AGAIN_S, f"its owner {owner.id} has another list of members ({verdict.value})")] * len(batch)
-        if self._handover.tenure.now.view is not view:
-            return [Later(AGAIN_S, "members changed while its owner was asked")] * len(batch)
+            return [
+                Later(self._handover.again_s, f"its owner {owner.id} has another list of members ({verdict.value})")
+            ] * len(batch)
+        if self._handover.tenure.now.view is not view or not self._handover.may_act:
+            return [Later(self._handover.again_s, "members changed while its owner was asked")] * len(batch)
         return [self._admission(reply, row) for row in range(len(batch))]
 
     def _admission(self, reply: ClaimsReply, row: int) -> Admission:
@@ -129,9 +125,14 @@ class ClaimDesk:
                 member = self._handover.tenure.now.view.topology.get(reply.members[reply.member_rows[row]])
                 if member is not None:
                     return Elsewhere(member.id, member.address)
-                return Later(AGAIN_S, "it is on a member that has left")
+                return Later(self._handover.again_s, "it is on a member that has left")
             case _:
-                return Later(AGAIN_S, reply.reason)
+                return Later(self._handover.again_s, reply.reason)
+
+    def _answered(self, wish: Wish, admission: Admission) -> None:
+        if not wish.asker.admitted(admission) and isinstance(admission, Granted):
+            held = wish.held._replace(token=admission.token)
+            self._background.spawn(self.release(held), "give an unwanted grant back")
 
     # --- giving back --------------------------------------------------------------------------------------
 
@@ -226,11 +227,5 @@ class ClaimDesk:
         return ReleasesReply(foreign=foreign)
 
 
-def _answered(wish: Wish, admission: Admission) -> None:
-    if not wish.answer.done():
-        wish.answer.set_result(admission)
-
-
 def _failed(wish: Wish, error: StorageError) -> None:
-    if not wish.answer.done():
-        wish.answer.set_result(Later(OWNER_AWAY_S, str(error)))
+    wish.asker.admitted(Later(OWNER_AWAY_S, str(error)))

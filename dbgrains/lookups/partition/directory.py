@@ -22,9 +22,6 @@ from dbgrains.lookups.handover_codec import Held
 from dbgrains.sansio.handover import Entry, merge
 from dbgrains.sansio.ownership import Ownership, Tenure, next_token
 
-RETRY_S: Final = 0.25
-"""How long an identity waits at most before it is looked at again."""
-
 MOVED_AT_ONCE: Final = 1_000
 """Entries that are brought up before others get their turn: some 3 ms."""
 
@@ -77,14 +74,14 @@ class Directory:
         handover = self._handover
         tenure = handover.tenure
         if not tenure.settled(kind, identity):
-            return Later(RETRY_S, handover.why_not_settled())
+            return Later(handover.again_s, handover.why_not_settled())
         entry = self._get(kind, identity)
         if entry is not None and entry.member_id != member_id:
             member = tenure.now.view.topology.get(entry.member_id)
             if member is not None:
                 return Elsewhere(member.id, member.address)
             if handover.may_still_hold(entry.member_id):
-                return Later(RETRY_S, f"{entry.member_id} left the list of members, and may still run it")
+                return Later(handover.again_s, f"{entry.member_id} left the list of members, and may still run it")
         self._last_token = token = next_token(self._last_token, tenure.now.view)
         self._layers[-1].put(kind, identity, Entry(member_id, token))
         return Granted(token, None)

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import structlog
 
-from dbgrains.cluster.interfaces import Activation, Admission, ClusterServices, Granted, Later
+from dbgrains.cluster.interfaces import Activation, Admission, Asker, ClusterServices, Granted, Later
 from dbgrains.cluster.interfaces import Placement as Found
 from dbgrains.config import check_count
 from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ConfigError, RequestError
@@ -23,7 +23,7 @@ from dbgrains.lookups.handover import ANSWER_TIMEOUT_S, SERVICE, Handover
 from dbgrains.lookups.handover_codec import Held, identities_from_wire, identities_to_wire
 from dbgrains.lookups.looking import Looking
 from dbgrains.lookups.partition.claims import ClaimDesk
-from dbgrains.lookups.partition.directory import RETRY_S, Directory, Superseded
+from dbgrains.lookups.partition.directory import Directory, Superseded
 from dbgrains.lookups.partition.placement import Placement
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.ownership import Ownership, Tenure
@@ -79,10 +79,16 @@ class PartitionIdentityLookup:
 
     async def admit(self, identity: ClusterIdentity) -> Admission:
         """Granted, or not, by the owner. No message if that is this member."""
-        parts = self._parts
-        if parts is None:
-            raise ClusterNotRunningError(_NOT_STARTED)
-        return await parts.admit(identity.kind, identity.identity)
+        waiting = _Waiting()
+        self.ask(identity, waiting)
+        return await waiting.admission
+
+    def ask(self, identity: ClusterIdentity, asker: Asker) -> None:
+        """`admit` for who does not wait."""
+        if self._parts is None:
+            asker.refused(ClusterNotRunningError(_NOT_STARTED))
+        else:
+            self._parts.ask(identity.kind, identity.identity, asker)
 
     async def release(self, identity: ClusterIdentity, token: int) -> None:
         """Tell the owner. Waits for its first answer; what fails is repeated in the background."""
@@ -107,12 +113,34 @@ class PartitionIdentityLookup:
         """How many activations had to end here as owner because there was an older one. 0 where views have an order."""
         return 0 if self._parts is None else self._parts.directory.duplicates
 
+    @property
+    def told_bytes(self) -> int:
+        """How much this incarnation has told others of what it runs."""
+        return 0 if self._parts is None else self._parts.handover.bytes_sent
+
     def entries(self) -> Iterable[tuple[str, str, str]]:
         """Kind, identity and member of all that this member remembers as owner."""
         return [] if self._parts is None else [(k, i, e.member_id) for k, i, e in self._parts.directory.entries()]
 
     def _here(self, identity: ClusterIdentity) -> Found | None:
         return None if self._parts is None else self._parts.directory.find(identity.kind, identity.identity)
+
+
+class _Waiting:
+    """Who waits for an answer."""
+
+    def __init__(self) -> None:
+        self.admission: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+
+    def admitted(self, admission: Admission) -> bool:
+        if self.admission.done():
+            return False
+        self.admission.set_result(admission)
+        return True
+
+    def refused(self, error: Exception) -> None:
+        if not self.admission.done():
+            self.admission.set_exception(error)
 
 
 class _Parts:
@@ -129,22 +157,25 @@ class _Parts:
         self._background = Background()
         self.handover.serve(Supersede, self._supersede_came)
 
-    async def admit(self, kind: str, identity: str) -> Admission:
+    def ask(self, kind: str, identity: str, asker: Asker) -> None:
         handover = self.handover
         tenure = handover.tenure
         owner = tenure.now.owner_of(kind, identity)
         if owner is None or not tenure.is_member or not handover.may_act:
-            return Later(RETRY_S, handover.why_not_settled(), handover.sooner())
-        if owner.id != tenure.me:
-            admission = await self._claims.ask(owner, kind, identity)
-            if isinstance(admission, Granted) and not handover.may_act:
-                return Later(RETRY_S, handover.why_not_settled())
-            return admission
+            asker.admitted(handover.later())
+        elif owner.id != tenure.me:
+            self._claims.ask(owner, kind, identity, asker)
+        else:
+            asker.admitted(self._own_word(kind, identity))
+
+    def _own_word(self, kind: str, identity: str) -> Admission:
+        """As the owner of the identity."""
+        tenure = self.handover.tenure
         match self.directory.claim(tenure.me, kind, identity):
             case Granted(token, _):
                 return Granted(token, self._services.registration)
-            case Later(retry_after_s, reason):
-                return Later(retry_after_s, reason, handover.sooner())
+            case Later() as later:
+                return later if tenure.settled(kind, identity) else self.handover.later()
             case elsewhere:
                 return elsewhere
 
