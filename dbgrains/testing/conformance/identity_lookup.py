@@ -28,6 +28,7 @@ from dbgrains.errors import (
 )
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.testing.cluster_fixture import ClusterFixture, Site, cluster_of, until
+from dbgrains.testing.conformance.lookup_changes import PATIENCE_S, LookupChanges
 from dbgrains.testing.conformance.lookup_grains import (
     MESSAGES,
     Add,
@@ -41,13 +42,10 @@ from dbgrains.testing.conformance.lookup_grains import (
     grain_kind,
 )
 
-PATIENCE_S = 30.0
-"""Longer than any fail-over on a busy machine."""
-
 ODD_IDENTITIES = ["a/b", "}{x", "100%", "mit Leerzeichen", "😀", "%2F", "*", "../.."]
 
 
-class IdentityLookupConformance:
+class IdentityLookupConformance(LookupChanges):
     """Everything that a lookup must do, seen by those who call grains."""
 
     follows_strategies = True
