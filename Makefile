@@ -8,7 +8,7 @@ ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench protos docs compose-test matrix ci clean
+.PHONY: help demo test check format bench protos docs chaos compose-test matrix ci clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##[[:space:]]*/  make \1\t/' | expand -t 22
@@ -41,6 +41,9 @@ protos: $(VENV)/.dev  ## generate dbgrains/wire from protos/
 docs: $(VENV)/.dev  ## write docs/configuration.md, run the examples in README.md and docs/, check links
 	$(BIN)/python -m tests.architecture.configuration_page
 	$(BIN)/python -m pytest -q tests/architecture/test_documentation.py
+
+chaos: $(VENV)/.dev  ## faults against real processes and servers, as a table: make chaos ARGS="--rows 1,11 --lease default"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 compose-test: $(VENV)/.dev  ## compose.yaml under a real Docker engine: load, kill -9 a member, restart Redis
 	$(BIN)/python -m tests.compose

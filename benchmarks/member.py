@@ -24,6 +24,7 @@ from dbgrains.testing.redis_server import EmbeddedRedis
 
 LEASES = {
     "default": LeaseConfig,
+    "fast": LeaseConfig.fast,
     "benchmark": lambda: LeaseConfig(quarantine_s=5.0, sweep_grace_s=1.0),
 }
 """`benchmark`: what a dead member left is collected soon, and a new server opens sooner."""

@@ -93,6 +93,8 @@ class LeaseConfig:
             ),
             (self.quarantine_s >= self.ttl_s, "quarantine_s >= ttl_s"),
             (self.tight or self.margin_s >= 0.5, "margin_s >= 0.5"),
+            (self.tight or self.ttl_s >= 2, "ttl_s >= 2"),
+            (self.ttl_s <= 600, "ttl_s <= 600"),
         ]
         broken = [text for holds, text in rules if not holds]
         if broken:

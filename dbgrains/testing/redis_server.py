@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self, TypeVar
+from typing import Any, BinaryIO, Final, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -154,6 +154,10 @@ class RedisServer:
     def items(self, *words: str, timeout_s: float = 5.0) -> list[str]:
         """Send one command that answers with a flat list of texts."""
         return self._exchange(words, timeout_s, _all_items)
+
+    def nested(self, *words: str, timeout_s: float = 5.0) -> list[Any]:
+        """Send one command that answers with a list of lists, such as SLOWLOG GET."""
+        return self._exchange(words, timeout_s, _all_nested)
 
     def _exchange(self, words: Sequence[str], timeout_s: float, receive: Callable[[socket.socket], T]) -> T:
         if self._tls:
@@ -410,6 +414,24 @@ def _all_items(connection: socket.socket) -> list[str]:
         if not head.startswith("*"):
             raise ValueError(f"not a list: {head}")
         return [_item(stream) for _ in range(int(head[1:]))]
+
+
+def _all_nested(connection: socket.socket) -> list[Any]:
+    with connection.makefile("rb") as stream:
+        found = _anything(stream)
+        if not isinstance(found, list):
+            raise ValueError(f"not a list: {found}")  # noqa: TRY004  it is a reply, not an argument
+        return found
+
+
+def _anything(stream: BinaryIO) -> Any:
+    head = stream.readline().decode(errors="replace").strip()
+    if head.startswith("*"):
+        return [_anything(stream) for _ in range(int(head[1:]))]
+    if head.startswith("$"):
+        length = int(head[1:])
+        return stream.read(length + 2)[:length].decode(errors="replace") if length >= 0 else ""
+    return head[1:]
 
 
 def _item(stream: BinaryIO) -> str:

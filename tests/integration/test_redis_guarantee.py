@@ -17,7 +17,7 @@ from dbgrains.testing.redis_server import EmbeddedRedis
 from tests.waiting import until
 
 LEASE = LeaseConfig(
-    ttl_s=1.5, renew_interval_s=0.2, margin_s=0.6, gap_s=0.4, quarantine_s=1.6, storage_timeout_s=0.15, available_s=60
+    ttl_s=2, renew_interval_s=0.3, margin_s=0.7, gap_s=0.5, quarantine_s=2.1, storage_timeout_s=0.2, available_s=60
 )
 
 

@@ -1,0 +1,218 @@
+"""Five members and three clients as processes, each with a Redis of its own to lose."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dbgrains import Cluster, RequestError
+from dbgrains.config import LeaseConfig
+from dbgrains.testing.member_process import MemberProcess, ProcessFailedError
+from tests.chaos.driver import TIMEOUT_S
+from tests.chaos.judge import Call, Effect, calls_of, effects_of, owners, recovery_s
+from tests.chaos.member import BLOCKER, PULSE, Increment, Usage, Used, cluster_of, now, parser
+from tests.chaos.proxy import Proxy
+from tests.waiting import until
+
+NODES = ("a", "b", "c", "d", "e")
+CLIENTS = 3
+IDENTITIES = 60
+PAUSE_S = 0.15
+"""Between the calls for one identity by one client; each identity has two."""
+
+STARTING_S = 60.0
+STARTS = 4
+
+
+def lease_named(name: str) -> LeaseConfig:
+    """A profile by its name."""
+    made: LeaseConfig = LeaseConfig() if name == "default" else getattr(LeaseConfig, name)()
+    return made
+
+
+class World:
+    """The processes. `redis_url` is where members reach Redis when no proxy of theirs leads there.
+
+    With `redis_port`, each member reaches that server by a proxy of its own (`world.redis["a"]`); and each member is
+    reached by others through one (`world.inbound["a"]`).
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        redis_port: int | None = None,
+        lease: str = "fast",
+        locks: bool = False,
+        identities: int = IDENTITIES,
+    ) -> None:
+        self.redis_url = redis_url
+        self.redis_port = redis_port
+        self.lease_name = lease
+        self.lease = lease_named(lease)
+        self.name = f"chaos-{uuid.uuid4().hex[:8]}"
+        self.members: dict[str, MemberProcess] = {}
+        self.redis: dict[str, Proxy] = {}
+        self.inbound: dict[str, Proxy] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="dbgrains-chaos-"))
+        self.identities = [f"{'pn'[number % 2]}{number}" for number in range(identities)]
+        self._ports: dict[str, int] = {}
+        self._locks = str(self.folder / "locks") if locks else ""
+        self._drivers: list[MemberProcess] = []
+        self._stack = AsyncExitStack()
+        self.client: Cluster
+        self.servers: Any = None
+        """What the stand runs on: a RedisServer, SentinelServers or ClusterServers."""
+
+    # --- processes ----------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        try:
+            for node in NODES:
+                self._ports[node] = _free_port()
+                self.inbound[node] = await self._stack.enter_async_context(Proxy(self._ports[node]))
+                if self.redis_port is not None:
+                    self.redis[node] = await self._stack.enter_async_context(Proxy(self.redis_port))
+            await asyncio.gather(*(self.start(node) for node in NODES))
+            self.client = cluster_of(parser().parse_args(self.arguments("client")), client=True)
+            await self.client.start_client()
+            self._stack.push_async_callback(self.client.shutdown)
+            await asyncio.gather(*(self._drive(number) for number in range(CLIENTS)))
+            await self.answers()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def start(self, node: str) -> MemberProcess:
+        """Start a member on its node's port."""
+        process = await self._started(node)
+        self._stack.push_async_exit(process)
+        self.members[node] = process
+        return process
+
+    async def _started(self, node: str) -> MemberProcess:
+        """A few attempts, as whatever runs members would make: Redis may not answer in time on a busy machine."""
+        for _ in range(STARTS - 1):
+            with contextlib.suppress(ProcessFailedError):
+                return await self._start_once(node)
+        return await self._start_once(node)
+
+    async def _start_once(self, node: str) -> MemberProcess:
+        return await MemberProcess.start(
+            "tests.chaos.member",
+            *self.arguments(node),
+            "--port", str(self._ports[node]), "--advertised", str(self.inbound[node].port),
+            ready_timeout_s=STARTING_S,
+        )  # fmt: skip
+
+    async def _drive(self, number: int) -> None:
+        mine = [i for n, i in enumerate(self.identities) if number in (n % CLIENTS, (n + 1) % CLIENTS)]
+        process = await MemberProcess.start(
+            "tests.chaos.driver",
+            *self.arguments(f"client{number}"),
+            "--calls", str(self.folder / f"calls-{number}"), "--identities", ",".join(mine), "--pause", str(PAUSE_S),
+            ready_timeout_s=STARTING_S,
+        )  # fmt: skip
+        self._stack.push_async_exit(process)
+        self._drivers.append(process)
+
+    def arguments(self, node: str) -> list[str]:
+        """The command line of a process that calls itself `node`."""
+        url = self.redis_url
+        if node in self.redis:
+            url = f"redis://127.0.0.1:{self.redis[node].port}"
+        return [
+            "--redis", url, "--provider", url, "--cluster", self.name, "--node", node,
+            "--trace", str(self.folder / "effects"), "--lease", self.lease_name, "--locks", self._locks,
+        ]  # fmt: skip
+
+    def id_of(self, node: str) -> str:
+        """The incarnation that a node's process announced."""
+        return str(self.members[node].announcement["member_id"])
+
+    async def restart(self, node: str) -> MemberProcess:
+        """Start a member where another one ended."""
+        await self.members[node].wait(20)
+        return await self.start(node)
+
+    # --- what is seen -------------------------------------------------------------------------------------
+
+    def of_kind(self, letter: str) -> set[str]:
+        """`p`: the pulses, which need no Redis. `n`: the counters."""
+        return {identity for identity in self.identities if identity.startswith(letter)}
+
+    def owned_by(self, node: str) -> set[str]:
+        """The identities that a node answered for last."""
+        found = owners(self.calls(), now())
+        return {identity for identity, member in found.items() if member == self.id_of(node)}
+
+    async def fresh(self, timeout_s: float = 60.0) -> float:
+        """How long the first call to a new identity takes from now on, errors included."""
+        begun, identity = now(), f"p-{uuid.uuid4().hex[:8]}"
+        while True:
+            try:
+                await self.client.request(identity, PULSE, Increment(), timeout=TIMEOUT_S)
+            except RequestError:
+                if now() - begun > timeout_s:
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return now() - begun
+
+    def calls(self) -> list[Call]:
+        return calls_of(self.folder.glob("calls-*"))
+
+    def effects(self) -> list[Effect]:
+        return effects_of(self.folder / "effects")
+
+    async def answers(self, since: float | None = None, timeout_s: float = STARTING_S) -> float:
+        """Wait until all identities have answered calls made after `since`; how long that took from there."""
+        since = now() if since is None else since
+        count = len(self.identities)
+
+        def all_answered() -> bool:
+            calls = [call for call in self.calls() if call.begun >= since and call.ok]
+            return len({call.identity for call in calls}) == count
+
+        async with asyncio.timeout(timeout_s):
+            while not all_answered():
+                await asyncio.sleep(0.25)
+        return recovery_s(self.calls(), since)
+
+    async def quiet(self, seconds: float) -> None:
+        """Let the load go on for so long: what an experiment observes is time."""
+        end = now() + seconds
+        await until(lambda: now() >= end, timeout=seconds + 10)
+
+    async def usage(self, node: str) -> Used:
+        """What a member's process holds."""
+        for _ in range(STARTS - 1):
+            with contextlib.suppress(RequestError):
+                return await self._usage(node)
+            await asyncio.sleep(0.5)
+        return await self._usage(node)
+
+    async def _usage(self, node: str) -> Used:
+        used = await self.client.request(f"{node}/usage", BLOCKER, Usage(), timeout=TIMEOUT_S)
+        assert isinstance(used, Used)
+        return used
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
