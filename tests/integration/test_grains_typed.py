@@ -26,7 +26,6 @@ from tests.integration.typed_grains import (
     caller_in,
     kinds,
 )
-from tests.waiting import until
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=datetime.UTC)
 ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -230,4 +229,3 @@ async def test_a_hundred_callers_at_once_are_all_answered(caller: Cluster):
     answers = await asyncio.gather(*(cart.add("tea") for _ in range(100)))
 
     assert sorted(answers) == list(range(1, 101))
-    await until(lambda: True)
