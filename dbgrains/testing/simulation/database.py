@@ -13,15 +13,14 @@ import copy
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from dbgrains.errors import StorageUnavailableError
 from dbgrains.storage.memory_database import MemoryDatabase, MemorySnapshot
 from dbgrains.testing.simulation.timeline import Timeline, running_process
+from dbgrains.testing.virtual_clock import EPOCH_S
 
 T = TypeVar("T")
-
-EPOCH_S: Final = 1_700_000_000.0
 
 
 class DatabaseLink:

@@ -35,13 +35,15 @@ from dbgrains.config import ActorSystemConfig, ClusterConfig, LeaseConfig, Remot
 from dbgrains.lookups.db import DbIdentityLookup
 from dbgrains.sansio.identity import ulid
 from dbgrains.storage.memory import MemoryIdentityStorage
-from dbgrains.storage.memory_shard import MemoryShard, Terms
-from dbgrains.testing.simulation.database import EPOCH_S, DatabaseLink, SimulatedDatabase
+from dbgrains.storage.memory_rows import Terms
+from dbgrains.storage.memory_shard import MemoryShard
+from dbgrains.testing.simulation.database import DatabaseLink, SimulatedDatabase
 from dbgrains.testing.simulation.history import History, Watcher
 from dbgrains.testing.simulation.membership import SimulatedProvider, SimulatedRegistry
 from dbgrains.testing.simulation.network import EVERYBODY, SimulatedNetwork
 from dbgrains.testing.simulation.table import TokenTable
 from dbgrains.testing.simulation.timeline import Process, Timeline
+from dbgrains.testing.virtual_clock import EPOCH_S
 
 T = TypeVar("T")
 

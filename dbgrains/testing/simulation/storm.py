@@ -12,6 +12,7 @@ tells what happened around the first violation.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -116,7 +117,7 @@ def run_storm(storm: Storm, seed: int, schedule: Sequence[Fault] | None = None) 
         await _weather(storm, sim, schedule)
         checks.extend(storm.checks(sim))
 
-    with quiet():
+    with quiet(), _without_garbage_collection():
         try:
             sim.run(story)
         except DeadlockError as error:
@@ -231,3 +232,15 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """It runs when it likes, and what it finds may have something to say: the same seed would not be the same run."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -21,7 +21,7 @@ from asyncio import events as asyncio_events
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
-from dbgrains.testing.virtual_clock import DeadlockError
+from dbgrains.testing.virtual_clock import EPOCH_S, DeadlockError
 
 T = TypeVar("T")
 
@@ -64,6 +64,7 @@ class Timeline:
         """Called after each round of a process's event loop: whatever it did, it did in that round."""
         self._events: list[tuple[float, int, TimelineEvent]] = []
         self._numbers = itertools.count()
+        self._hashes = itertools.count()
         self._gone: list[Process] = []
 
     def after(self, seconds: float, act: Callable[[], object]) -> TimelineEvent:
@@ -110,7 +111,8 @@ class Timeline:
             due_at = process._due_at()
             if due_at <= self.now:
                 ran = True
-                process._run_until_idle()
+                if not process._run_until_idle():
+                    raise DeadlockError(f"time stands still at {self.now:.6f} s: {self._waiting()}")
                 if self.on_round is not None:
                     self.on_round(process)
             elif due_at < wakes_at:
@@ -264,8 +266,8 @@ class Process:
             loop._drop_timer()
         return NEVER
 
-    def _run_until_idle(self) -> None:
-        """Everything that it can do at this instant."""
+    def _run_until_idle(self) -> bool:
+        """Everything that it can do at this instant; False when there is no end to that."""
         loop = self.loop
         asyncio_events._set_running_loop(loop)
         try:
@@ -276,6 +278,7 @@ class Process:
                 rounds += 1
         finally:
             asyncio_events._set_running_loop(None)
+        return not loop._ready
 
     def _dispose(self) -> None:
         """Cancel everything, also what does not want to end, and close the loop."""
@@ -302,6 +305,9 @@ class ProcessClock:
         self.now = loop.time
         self.boottime = loop.time
 
+    def wall(self) -> float:
+        return EPOCH_S + self.now()
+
 
 class ProcessLoop(asyncio.BaseEventLoop):
     """The event loop of one process; run round by round by the timeline."""
@@ -316,6 +322,13 @@ class ProcessLoop(asyncio.BaseEventLoop):
         self._clock_resolution = _RESOLUTION_S
         self._skipped_s = 0.0
         self.set_exception_handler(self._unconsumed)
+        self.set_task_factory(self._create_task)  # type: ignore[arg-type]
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return _NumberedFuture(loop=self)
+
+    def _create_task(self, _: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], **named: Any) -> asyncio.Task[T]:
+        return _NumberedTask(work, loop=self, **named)
 
     def time(self) -> float:
         process = self.process
@@ -359,6 +372,26 @@ class ProcessLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """There is no other thread to be woken by."""
+
+
+class _Numbered:
+    """Its hash is a number and not an address, so that a set of these has the same order in every run."""
+
+    def __init__(self, *args: Any, loop: ProcessLoop, **named: Any) -> None:
+        # Before the rest: a task puts itself into a set while it is made.
+        self._number = next(loop.process.timeline._hashes)
+        super().__init__(*args, loop=loop, **named)  # type: ignore[call-arg]
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _NumberedTask(_Numbered, asyncio.Task[Any]):
+    pass
+
+
+class _NumberedFuture(_Numbered, asyncio.Future[Any]):
+    pass
 
 
 def running_process() -> Process:
