@@ -8,7 +8,7 @@ ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench protos docs chaos compose-test matrix ci clean
+.PHONY: help demo test check format bench sim protos docs chaos compose-test matrix ci clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##[[:space:]]*/  make \1\t/' | expand -t 22
@@ -34,6 +34,9 @@ format: $(VENV)/.dev  ## bring the code into shape
 
 bench: $(VENV)/.dev  ## all benchmarks with their floors and targets: make bench ARGS="local_request --json out.json"
 	$(BIN)/python -m benchmarks $(ARGS)
+
+sim: $(VENV)/.dev  ## 20,000 seeded storms over simulated clusters: make sim ARGS="--first 20000 --seeds 1000"
+	nice $(BIN)/python -m tests.simulation $(ARGS)
 
 protos: $(VENV)/.dev  ## generate dbgrains/wire from protos/
 	$(BIN)/python protos/generate.py
