@@ -156,11 +156,14 @@ class PidCache:
 
     def forget_member(self, member_id: str) -> int:
         """Drop all places on a member; takes time for those only. Returns how many."""
-        places = list(self._by_member.get(member_id, {}).values())
-        for place in places:
-            self._remove(place)
-        self._forgotten += len(places)
-        return len(places)
+        gone = self._by_member.pop(member_id, {})
+        for place in gone.values():
+            del self.places[place.kind][place.identity]
+        for kind in [kind for kind, places in self.places.items() if not places]:
+            del self.places[kind]
+        self._size -= len(gone)
+        self._forgotten += len(gone)
+        return len(gone)
 
     def clear(self) -> None:
         """Drop everything."""

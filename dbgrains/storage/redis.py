@@ -66,7 +66,8 @@ class RedisIdentityStorage:
     unnoticed. `client_factory` makes the connections to a single server, for what the options do not cover.
     """
 
-    batch_max: int = 512
+    batch_max: int = 256
+    """A claim of that many keeps the server for 1 to 3 ms; twice as many are hardly cheaper for each."""
 
     def __init__(
         self,

@@ -105,7 +105,7 @@ async def test_cancelled_callers_leak_no_connection_and_get_nobody_elses_answer(
     server's count of connections.
     """
     async with storage_on(server) as storage, Redis(port=server.port, protocol=2) as client:
-        keys = [f"k/{n}" for n in range(300)]
+        keys = [f"k/{n}" for n in range(200)]
         await storage.claim(0, "a", "n", [(key, 1) for key in keys])
         records = dict(zip(keys, await storage.lookup(0, keys), strict=True))
         for _ in range(10):

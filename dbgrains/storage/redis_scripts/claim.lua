@@ -26,8 +26,8 @@ end
 
 -- What becomes of a record that has an owner.
 local function decide(i, owner)
-  local record = redis.call('HMGET', KEYS[i], 't', 'r')
   if owner == member then
+    local record = redis.call('HMGET', KEYS[i], 't', 'r')
     local claimed, request = int(record[2]), int(requests[i - 3])
     if claimed == request then
       return { 'OK', int(record[1]), member } -- the answer to our first attempt was lost
@@ -37,7 +37,7 @@ local function decide(i, owner)
   else
     local row = lease(owner)
     if is_running(row) then
-      return { 'HELD', int(record[1]), owner, row.address, row.ends - now }
+      return { 'HELD', int(redis.call('HGET', KEYS[i], 't')), owner, row.address, row.ends - now }
     end
   end
   if opens_in > 0 then

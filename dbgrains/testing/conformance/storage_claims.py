@@ -213,8 +213,8 @@ class ClaimRules(Rules):
     async def test_the_list_of_owned_records_has_pages_and_leaves_out_what_was_lost(self, scene: Scene) -> None:
         a, b = await scene.node("a", ttl_s=0.5), await scene.node("b")
         tokens: dict[str, int] = {}
-        for begin in range(0, 900, 300):
-            keys = [f"k/{n}" for n in range(begin, begin + 300)]
+        for begin in range(0, 900, 225):
+            keys = [f"k/{n}" for n in range(begin, begin + 225)]
             await a.renew()
             tokens |= {k: r.token for k, r in zip(keys, await a.claim(*keys), strict=True) if isinstance(r, Claimed)}
         await scene.factory.advance(0.6)
