@@ -35,8 +35,8 @@ from dbgrains.config import ActorSystemConfig, ClusterConfig, LeaseConfig, Remot
 from dbgrains.lookups.db import DbIdentityLookup
 from dbgrains.sansio.identity import ulid
 from dbgrains.storage.memory import MemoryIdentityStorage
-from dbgrains.storage.memory_rows import Terms
 from dbgrains.storage.memory_shard import MemoryShard
+from dbgrains.testing.cluster_fixture import open_storage
 from dbgrains.testing.simulation.database import DatabaseLink, SimulatedDatabase
 from dbgrains.testing.simulation.history import History, Watcher
 from dbgrains.testing.simulation.membership import SimulatedProvider, SimulatedRegistry
@@ -178,16 +178,7 @@ class Simulation:
 
     async def open_database(self) -> None:
         """Begin the history of the database without a quarantine, as if it had been in use for long."""
-        self.primary.layout(NAME, self.stage.shards)
-        lease = self.stage.config.lease
-        for number in range(self.stage.shards):
-            shard = self.shard(number)
-            moment = self.primary.moment
-            from_long_ago = replace(moment, now=moment.now - round(2e6 * lease.quarantine_s))
-            shard.join(from_long_ago, _terms(lease), "opener.0", "opener", "nowhere:0", 0)
-            shard.leave(from_long_ago, "opener.0", "opener")
-            assert shard.history is not None
-            shard.history.last = moment.now
+        await open_storage(MemoryIdentityStorage(self.primary, shards=self.stage.shards), NAME)
 
     def connect_to(self, database: SimulatedDatabase, members: Iterable[SimulatedMember]) -> None:
         """Let these members' next operations go to another server."""
@@ -330,7 +321,3 @@ class SimulatedClient(_Party):
             raise
         call.answered(self.sim.now, answer)
         return answer
-
-
-def _terms(lease: LeaseConfig) -> Terms:
-    return Terms(round(lease.ttl_s * 1e6), round(lease.gap_s * 1e6), round(lease.quarantine_s * 1e6))
