@@ -24,7 +24,8 @@ from dbgrains.lookups.identity_storage import (
 )
 from dbgrains.sansio.identity import check_cluster_name
 from dbgrains.storage.memory_database import MemoryDatabase
-from dbgrains.storage.memory_shard import MemoryShard, Moment, Terms
+from dbgrains.storage.memory_rows import Moment, Terms
+from dbgrains.storage.memory_shard import MemoryShard
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dbgrains.errors import StorageUnavailableError
-from dbgrains.storage.memory_shard import MemoryShard, Moment
+from dbgrains.storage.memory_rows import Moment
+from dbgrains.storage.memory_shard import MemoryShard
 
 T = TypeVar("T")
 Hook = Callable[[str], Awaitable[None]]

@@ -21,7 +21,8 @@ from dbgrains.sansio.era import Confirmed, Era, Mode, Unconfirmed, Unverified, m
 from dbgrains.sansio.lease import Phase, ShardLease, Step, permission, renewed
 from dbgrains.sansio.storage_replies import LeaseCode
 from dbgrains.storage.memory import MemoryIdentityStorage
-from dbgrains.storage.memory_shard import MemoryShard, Moment, Terms
+from dbgrains.storage.memory_rows import Moment, Terms
+from dbgrains.storage.memory_shard import MemoryShard
 from dbgrains.testing.simulation.database import SimulatedDatabase
 
 Ablation = Callable[[pytest.MonkeyPatch], None]
