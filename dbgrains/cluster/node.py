@@ -354,6 +354,8 @@ class Node:
         return self._registration
 
     def members_seen(self, members: Sequence[Member], view: int = 0) -> None:
+        if not isinstance(self._provider, OrderedProvider):
+            view = 0
         if 0 < view < self._view.number:
             return
         if view > self._view.number:

@@ -198,7 +198,7 @@ class Handover:
         was = self.tenure
         if view.tag == was.now.view.tag:
             return
-        if was.is_member and was.me not in view:
+        if was.is_member and was.me not in view and self.services.orders_views:
             for activation in list(self.services.activations()):
                 self.services.drop(activation, "the others go on without this member")
             self.tenure = install(was, view, frozenset())
