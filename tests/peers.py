@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from dbgrains.actor.context import ActorCell
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.messages import Terminated
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, ReplyTo

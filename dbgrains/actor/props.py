@@ -17,7 +17,8 @@ from dbgrains.actor.mailbox import SeesAll
 from dbgrains.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dbgrains.actor.context import ActorCell, Context
+    from dbgrains.actor.actor_cell import ActorCell
+    from dbgrains.actor.context import Context
     from dbgrains.actor.envelope import Envelope
     from dbgrains.actor.mailbox import MailboxFactory
     from dbgrains.actor.pid import PID

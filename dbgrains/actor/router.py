@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dbgrains.actor.context import start_cell
+from dbgrains.actor.actor_cell import start_cell
 from dbgrains.actor.messages import Lifecycle, Started, Stopping, Terminated
 from dbgrains.actor.pid import PID
 from dbgrains.actor.props import Props, SpawnCall

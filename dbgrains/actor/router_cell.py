@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.cell import Cell
-from dbgrains.actor.context import ActorCell
 from dbgrains.actor.dead_letter import DeadLetterProcess
 from dbgrains.actor.messages import Lifecycle, PoisonPill
 from dbgrains.actor.pid import PID

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from dbgrains.actor.context import ActorCell
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.errors import Outcome, RequestCancelledError
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import Any
 
 import structlog
 
+from dbgrains.actor.actor_cell import ActorCell, start_actor
 from dbgrains.actor.clock import Clock, SystemClock
 from dbgrains.actor.coarse_clock import CoarseClock
-from dbgrains.actor.context import ActorCell, start_actor
 from dbgrains.actor.dead_letter import DeadLetters
 from dbgrains.actor.event_stream import EventStream
 from dbgrains.actor.failure_text import failure_fields

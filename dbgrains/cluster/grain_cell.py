@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgrains.actor.context import ActorCell
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.envelope import Queued
 from dbgrains.actor.messages import STARTED, PoisonPill
 from dbgrains.sansio.identity import ClusterIdentity, key_form

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dbgrains.actor.context import ActorCell, Context
+from dbgrains.actor.actor_cell import ActorCell
+from dbgrains.actor.context import Context
 from dbgrains.cluster.grain_base import GrainBase
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.errors import ConfigError

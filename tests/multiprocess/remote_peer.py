@@ -9,7 +9,7 @@ import signal
 import structlog
 import uvloop
 
-from dbgrains.actor.context import ActorCell
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.props import Props
 from dbgrains.actor.system import ActorSystem
 from dbgrains.remote.remote import Remote

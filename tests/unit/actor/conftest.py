@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dbgrains.actor.context import ActorCell, Context
+from dbgrains.actor.actor_cell import ActorCell
+from dbgrains.actor.context import Context
 from dbgrains.actor.pid import PID
 from dbgrains.actor.system import ActorSystem
 from dbgrains.config import ActorSystemConfig

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dbgrains.actor.context import ActorCell, Context
+from dbgrains.actor.actor_cell import ActorCell
+from dbgrains.actor.context import Context
 from dbgrains.actor.future import Future
 from dbgrains.actor.messages import POISON_PILL, Lifecycle
 from dbgrains.actor.process import ReplyTo

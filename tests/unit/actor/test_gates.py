@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dbgrains.actor.context import ActorCell, Context
+from dbgrains.actor.actor_cell import ActorCell
+from dbgrains.actor.context import Context
 from dbgrains.actor.gate import NEVER, Gate
 from dbgrains.actor.messages import Lifecycle
 from dbgrains.actor.process import ReplyTo

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from dbgrains.actor.context import ActorCell, Context
+from dbgrains.actor.actor_cell import ActorCell
+from dbgrains.actor.context import Context
 from dbgrains.actor.props import Props
 from dbgrains.actor.system import ActorSystem
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.clock import SystemClock
-from dbgrains.actor.context import ActorCell, Context
+from dbgrains.actor.context import Context
 from dbgrains.actor.dead_letter import DeadLetter
 from dbgrains.actor.future import Future
 from dbgrains.actor.gate import Gate

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.behavior import Behavior
-from dbgrains.actor.context import ActorCell, Context
+from dbgrains.actor.context import Context
 from dbgrains.actor.envelope import Envelope
 from dbgrains.actor.messages import Lifecycle, Started
 from dbgrains.actor.pid import PID

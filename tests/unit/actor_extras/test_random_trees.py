@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from dbgrains.actor.actor_cell import ActorCell, start_cell
 from dbgrains.actor.clock import SystemClock
-from dbgrains.actor.context import ActorCell, Context, start_cell
+from dbgrains.actor.context import Context
 from dbgrains.actor.gate import Gate
 from dbgrains.actor.mailbox import Overflow, bounded
 from dbgrains.actor.messages import Restarting, Started, Stopped, Stopping, Terminated

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dbgrains.actor.context import ActorCell
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.dead_letter import DeadLetter
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, Process, ReplyTo, Sender

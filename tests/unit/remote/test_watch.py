@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dbgrains.actor.context import ActorCell
+from dbgrains.actor.actor_cell import ActorCell
 from dbgrains.actor.messages import Started, Terminated, TerminatedWhy
 from dbgrains.actor.pid import PID
 from dbgrains.remote.handshake import Hello
