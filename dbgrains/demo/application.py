@@ -16,9 +16,11 @@ from dbgrains.demo.counter import KIND, MESSAGES, Counter, CounterValue, ReadCou
 from dbgrains.errors import StorageError
 from dbgrains.lookups.db import DbIdentityLookup
 from dbgrains.providers.redis import RedisProvider
+from dbgrains.pubsub.topics import Topics
 from dbgrains.redisio.client import RedisClient
 from dbgrains.redisio.target import RedisTarget
 from dbgrains.storage.redis import RedisIdentityStorage
+from dbgrains.storage.subscribers import RedisSubscriberStore
 
 CLUSTER: Final = "demo"
 LEASE: Final = LeaseConfig.fast()
@@ -45,6 +47,7 @@ def member_cluster(
         messages=MESSAGES,
         remote=remote or RemoteConfig.bind_to_localhost(),
         config=ClusterConfig(node_name=node_name, lease=LEASE),
+        extensions=[Topics(RedisSubscriberStore(redis_url))],
     )
 
 
@@ -57,6 +60,7 @@ def client_cluster(redis_url: str, name: str = CLUSTER) -> Cluster:
         messages=MESSAGES,
         config=ClusterConfig(lease=LEASE),
         client=True,
+        extensions=[Topics()],
     )
 
 

@@ -33,6 +33,11 @@ class Report:
     sum_of_counters: int = 0
     discrepancies: list[str] = field(default_factory=list)
     """Counters that hold too little or too much; anything here is a broken promise."""
+    news_published: int = 0
+    """Messages to the topic that were delivered, as their producer was told."""
+    news_missing: int = 0
+    """Those of them that did not come; anything here is a broken promise."""
+    news_repeated: int = 0
     exit_codes: dict[str, int] = field(default_factory=dict)
     """How the members that were asked to leave did."""
 
@@ -41,6 +46,7 @@ class Report:
         """Every acknowledged increment is accounted for, every counter came back, every member left in order."""
         return (
             not self.discrepancies
+            and not self.news_missing
             and self.acknowledged > 0
             and self.back_elsewhere == self.counters_of_killed
             and all(code == 0 for code in self.exit_codes.values())

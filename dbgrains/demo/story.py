@@ -18,6 +18,7 @@ from dbgrains.demo.application import LEASE, client_cluster, forget_cluster, rea
 from dbgrains.demo.latency import Latencies
 from dbgrains.demo.ledger import Ledger
 from dbgrains.demo.load import Load
+from dbgrains.demo.news import News
 from dbgrains.demo.report import Report
 from dbgrains.demo.screen import MemberView, Screen, View
 from dbgrains.errors import ConfigError, DbgrainsError
@@ -126,6 +127,7 @@ class _Story:
         self._counters = [f"click-counter-{number}" for number in range(plan.counters)]
         self._ledger = Ledger()
         self._load = Load(cluster, self._counters, self._ledger, on_answer=self._answered)
+        self._news = News(cluster)
         self._loop = asyncio.get_running_loop()
         self._answers = dict.fromkeys(members, 0)
         self._killed = ""
@@ -139,6 +141,7 @@ class _Story:
         watching = asyncio.create_task(self._watch())
         try:
             await self._spread(report)
+            await self._news.start()
             started, acknowledged = self._loop.time(), self._ledger.acknowledged
             await self._until(started + KILL_AFTER * plan.seconds)
             self._kill(report)
@@ -147,11 +150,14 @@ class _Story:
             report.seconds = self._loop.time() - started
             report.calls_per_s = (self._ledger.acknowledged - acknowledged) / report.seconds
             await self._load.stop()
+            await self._news.stop()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             await self._load.abort()
+            await self._news.stop()
         await self._account(report)
+        self._tell_news(report)
         await self._leave(report)
         return report
 
@@ -209,6 +215,16 @@ class _Story:
             report.first_back_s, report.last_back_s = min(self._back_s), max(self._back_s)
         report.sum_of_counters = sum(values.values())
         report.discrepancies = [str(found) for found in self._ledger.check(values)]
+
+    def _tell_news(self, report: Report) -> None:
+        """And the topic: what was published all along has come, through the killing as well."""
+        news = self._news
+        report.news_published, report.news_missing, report.news_repeated = news.published, news.missing, news.repeated
+        lives = f"{len(news.epochs)} lives" if len(news.epochs) > 1 else "one life"
+        self._screen.tell(
+            f"{news.published} messages were published to the topic 'news' meanwhile, which had {lives}: "
+            f"{news.missing} are missing, {news.repeated} came twice."
+        )
 
     async def _leave(self, report: Report) -> None:
         """Act 5: the members that are left drain and leave."""

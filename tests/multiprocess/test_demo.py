@@ -52,6 +52,8 @@ async def test_the_demo_accounts_for_every_acknowledged_increment():
     assert all(14 <= count <= 66 for count in report["spread"].values()), "40 each, give or take 5 standard deviations"
     assert report["counters_of_killed"] == report["back_elsewhere"] > 0
     assert report["acknowledged"] <= report["sum_of_counters"] <= report["acknowledged"] + report["unknown"]
+    assert report["news_published"] > 0
+    assert report["news_missing"] == 0
     assert sorted(report["exit_codes"].values()) == [0, 0]
 
 
