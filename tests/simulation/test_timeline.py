@@ -199,6 +199,14 @@ def test_sets_of_tasks_have_the_same_order_in_every_run():
     assert len(keep) == 1000
 
 
+async def test_a_simulation_can_run_inside_of_an_async_test(timeline: Timeline):
+    around = asyncio.get_running_loop()
+
+    timeline.run(timeline.process("one"), asyncio.sleep(3600))
+
+    assert asyncio.get_running_loop() is around
+
+
 def test_outside_of_a_simulation_there_is_no_running_process():
     async def ask() -> None:
         running_process()

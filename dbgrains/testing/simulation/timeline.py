@@ -269,6 +269,7 @@ class Process:
     def _run_until_idle(self) -> bool:
         """Everything that it can do at this instant; False when there is no end to that."""
         loop = self.loop
+        around = asyncio_events._get_running_loop()  # of an async test, or another simulation
         asyncio_events._set_running_loop(loop)
         try:
             loop._run_round()
@@ -277,7 +278,7 @@ class Process:
                 loop._run_round()
                 rounds += 1
         finally:
-            asyncio_events._set_running_loop(None)
+            asyncio_events._set_running_loop(around)
         return not loop._ready
 
     def _dispose(self) -> None:
