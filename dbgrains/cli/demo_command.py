@@ -20,6 +20,7 @@ def demo(
     counters: Annotated[int, typer.Option(help="Counters that are spread over them.")] = Plan.counters,
     seconds: Annotated[float, typer.Option(help="How long the counters are incremented.")] = Plan.seconds,
     redis: Annotated[str | None, typer.Option(help="Use this server instead of an embedded one.")] = None,
+    lookup: Annotated[str, typer.Option(help="How grains are found: db, partition or consistent-hash.")] = Plan.lookup,
     as_json: AsJson = False,
 ) -> None:
     """A cluster of several processes; one of them is killed, and nothing that was acknowledged is lost.
@@ -31,7 +32,7 @@ def demo(
         SilentScreen() if as_json else LiveScreen(terminal) if terminal.is_terminal else PlainScreen(terminal)
     )
     try:
-        plan = Plan(members=members, counters=counters, seconds=seconds, redis_url=redis)
+        plan = Plan(members=members, counters=counters, seconds=seconds, redis_url=redis, lookup=lookup)
     except ConfigError as error:
         could_not_run(str(error), type(error).__name__, as_json=as_json)
 

@@ -9,12 +9,16 @@ from typing import Final
 import structlog
 
 from dbgrains.actor.props import Props
-from dbgrains.cluster.cluster import Cluster
+from dbgrains.cluster.cluster import Cluster, Extension
+from dbgrains.cluster.interfaces import IdentityLookup
 from dbgrains.cluster.kind import ClusterKind
 from dbgrains.config import ClusterConfig, LeaseConfig, RemoteConfig
-from dbgrains.demo.counter import KIND, MESSAGES, Counter, CounterValue, ReadCounter
-from dbgrains.errors import StorageError
+from dbgrains.demo.counter import KIND, MESSAGES, Counter, CounterValue, ReadCounter, TokenCounter
+from dbgrains.demo.token_states import TokenStates
+from dbgrains.errors import ConfigError, StorageError
+from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.db import DbIdentityLookup
+from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.providers.redis import RedisProvider
 from dbgrains.pubsub.topics import Topics
 from dbgrains.redisio.client import RedisClient
@@ -35,28 +39,55 @@ READ_TIMEOUT_S: Final = 30.0
 log = structlog.get_logger()
 
 
+LOOKUPS: Final = ("db", "partition", "consistent-hash")
+"""How grains are found: by records in Redis, by owners that remember, or by the list of members alone."""
+
+
+def lookup_of(name: str, redis_url: str) -> IdentityLookup:
+    """One of `LOOKUPS`; ConfigError for another name."""
+    match name:
+        case "db":
+            return DbIdentityLookup(RedisIdentityStorage(redis_url))
+        case "partition":
+            return PartitionIdentityLookup()
+        case "consistent-hash":
+            return ConsistentHashIdentityLookup()
+    raise ConfigError(f"lookup: got {name!r}; expected one of {', '.join(LOOKUPS)}")
+
+
 def member_cluster(
-    redis_url: str, name: str = CLUSTER, node_name: str | None = None, remote: RemoteConfig | None = None
+    redis_url: str,
+    name: str = CLUSTER,
+    node_name: str | None = None,
+    remote: RemoteConfig | None = None,
+    lookup: str = "db",
 ) -> Cluster:
     """A cluster object for a process that hosts counters."""
+    extensions: list[Extension] = []
+    counters = Props.from_producer(Counter)
+    if lookup != "db":
+        states = TokenStates(redis_url, name)
+        extensions.append(states)
+        counters = Props.from_producer(lambda: TokenCounter(states))
     return Cluster(
         name=name,
         provider=RedisProvider(redis_url),
-        lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
-        kinds=[ClusterKind(KIND, Props.from_producer(Counter))],
+        lookup=lookup_of(lookup, redis_url),
+        kinds=[ClusterKind(KIND, counters)],
         messages=MESSAGES,
+        extensions=extensions,
         remote=remote or RemoteConfig.bind_to_localhost(),
         config=ClusterConfig(node_name=node_name, lease=LEASE),
         extensions=[Topics(RedisSubscriberStore(redis_url))],
     )
 
 
-def client_cluster(redis_url: str, name: str = CLUSTER) -> Cluster:
+def client_cluster(redis_url: str, name: str = CLUSTER, lookup: str = "db") -> Cluster:
     """A cluster object for a process that only calls."""
     return Cluster(
         name=name,
         provider=RedisProvider(redis_url),
-        lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
+        lookup=lookup_of(lookup, redis_url),
         messages=MESSAGES,
         config=ClusterConfig(lease=LEASE),
         client=True,

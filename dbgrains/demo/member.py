@@ -15,7 +15,7 @@ from typing import Final
 
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.config import RemoteConfig
-from dbgrains.demo.application import CLUSTER, EXIT_COULD_NOT_RUN, member_cluster
+from dbgrains.demo.application import CLUSTER, EXIT_COULD_NOT_RUN, LOOKUPS, member_cluster
 from dbgrains.errors import DbgrainsError
 from dbgrains.run import loop_factory, serve
 from dbgrains.testing.member_process import announce, parent_gone
@@ -28,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dbgrains.demo.member", description="Host counters.")
     parser.add_argument("--redis", required=True, metavar="URL")
     parser.add_argument("--cluster", default=CLUSTER)
+    parser.add_argument("--lookup", choices=LOOKUPS, default="db", help="how grains are found")
     parser.add_argument("--node", default=None, help="first part of the member's id; default: the host's name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is advertised by host name")
     parser.add_argument("--port", type=int, default=0)
@@ -56,7 +57,7 @@ def main() -> int:
         advertised_host=socket.gethostname() if options.host == "0.0.0.0" else None,
         insecure=options.insecure,
     )
-    cluster = member_cluster(options.redis, options.cluster, options.node, remote)
+    cluster = member_cluster(options.redis, options.cluster, options.node, remote, options.lookup)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(serve(cluster, until=until if options.ready_file or options.with_parent else None))

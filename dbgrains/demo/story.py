@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dbgrains.cluster.cluster import Cluster
-from dbgrains.demo.application import LEASE, client_cluster, forget_cluster, read_counters
+from dbgrains.demo.application import LEASE, LOOKUPS, client_cluster, forget_cluster, read_counters
 from dbgrains.demo.latency import Latencies
 from dbgrains.demo.ledger import Ledger
 from dbgrains.demo.load import Load
@@ -49,11 +49,16 @@ class Plan:
     redis_url: str | None = None
     """None starts an embedded server for the occasion."""
 
+    lookup: str = "db"
+    """One of `LOOKUPS`."""
+
     def __post_init__(self) -> None:
         if self.members < 2:
             raise ConfigError(f"members: got {self.members}; expected at least 2, because one of them is killed")
         if self.counters < 1:
             raise ConfigError(f"counters: got {self.counters}; expected at least 1")
+        if self.lookup not in LOOKUPS:
+            raise ConfigError(f"lookup: got {self.lookup!r}; expected one of {', '.join(LOOKUPS)}")
         if not 1 <= self.seconds <= 3600:
             raise ConfigError(f"seconds: got {self.seconds:g}; expected 1 to 3600")
 
@@ -69,29 +74,31 @@ async def play(plan: Plan, screen: Screen) -> Report:
             screen.tell(f"An embedded Valkey listens on {url}.")
         else:
             stack.push_async_callback(forget_cluster, url, name)
-        cluster = await stack.enter_async_context(client_cluster(url, name))
-        members = await stack.enter_async_context(_members(url, name, plan.members))
+        cluster = await stack.enter_async_context(client_cluster(url, name, plan.lookup))
+        members = await stack.enter_async_context(_members(url, name, plan))
         await _all_known(cluster, members.values())
         screen.tell(f"{plan.members} members joined the cluster {name}, each a process of its own.")
         return await _Story(plan, screen, cluster, members).play()
 
 
 @asynccontextmanager
-async def _members(url: str, cluster: str, count: int) -> AsyncIterator[dict[str, MemberProcess]]:
+async def _members(url: str, cluster: str, plan: Plan) -> AsyncIterator[dict[str, MemberProcess]]:
     """Member processes by name; all are gone at the end."""
     async with AsyncExitStack() as stack:
 
         async def start(node: str) -> MemberProcess:
             process = await MemberProcess.start(
-                MEMBER_MODULE, "--redis", url, "--cluster", cluster, "--node", node, "--with-parent"
-            )
+                MEMBER_MODULE, "--redis", url, "--cluster", cluster, "--node", node, "--with-parent",
+                "--lookup", plan.lookup,
+            )  # fmt: skip
             stack.push_async_exit(process)
             return process
 
         try:
             async with asyncio.TaskGroup() as group:
                 started = {
-                    node: group.create_task(start(node)) for node in (f"m{number + 1}" for number in range(count))
+                    node: group.create_task(start(node))
+                    for node in (f"m{number + 1}" for number in range(plan.members))
                 }
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
@@ -164,7 +171,11 @@ class _Story:
     async def _spread(self, report: Report) -> None:
         """Act 1: every counter is called once, which brings it to life."""
         progress = self._load.progress
-        if self._plan.redis_url is None:
+        if self._plan.lookup != "db":
+            self._screen.tell(
+                f"The list of members is new, so somebody might be missing: {LEASE.ttl_s:g} s to register."
+            )
+        elif self._plan.redis_url is None:
             self._screen.tell(
                 f"The database is new, so it might have forgotten who owns what: it grants nothing for "
                 f"{LEASE.quarantine_s:g} s."
