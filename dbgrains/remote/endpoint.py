@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -34,6 +34,8 @@ from dbgrains.sansio.backoff import backoff_s
 
 if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
+
+IDLE_POLL_S: Final = 0.005
 
 log = structlog.get_logger()
 
@@ -172,6 +174,20 @@ class DialingEndpoint(Endpoint):
     async def stop(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+    def _leaving(self, reason: str) -> None:
+        super()._leaving(reason)
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        """A peer that leaves waits for this: only who sends knows that nothing of it is under way any more."""
+        link = self.link
+        if link is None or link.closed:
+            return
+        if link.idle:
+            link.close("it is leaving, and everything was answered")
+        else:
+            asyncio.get_running_loop().call_later(IDLE_POLL_S, self._close_when_idle)
 
     async def _run(self) -> None:
         try:

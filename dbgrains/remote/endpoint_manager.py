@@ -22,6 +22,7 @@ from dbgrains.remote.addresses import split
 from dbgrains.remote.endpoint import ClientEndpoint, DialingEndpoint, Endpoint, Surroundings, gone_error
 from dbgrains.remote.events import EndpointConnected, EndpointTerminated
 from dbgrains.remote.handshake import CLIENT_PREFIX, Hello, Lane
+from dbgrains.remote.link import Link
 from dbgrains.remote.outbox import Outbox
 from dbgrains.remote.watch import PeerKey, RemoteWatches
 
@@ -131,6 +132,16 @@ class EndpointManager:
         for link in list(self._around.links):
             if link.peer.member_id == member_id:
                 link.close(reason)
+
+    @property
+    def dialled(self) -> set[Link | None]:
+        """The open streams that this process opened."""
+        return {
+            endpoint.link
+            for lane in (self.data, self.system)
+            for endpoint in lane.values()
+            if isinstance(endpoint, DialingEndpoint)
+        }
 
     async def reset(self, reason: str) -> None:
         """End all endpoints; the next message opens new ones."""

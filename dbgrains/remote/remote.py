@@ -146,7 +146,7 @@ class Remote:
             link.say_goodbye(reason)
         loop = asyncio.get_running_loop()
         end = loop.time() + self.config.drain_timeout_s
-        while loop.time() < end and not all(link.idle for link in self._around.links):
+        while loop.time() < end and not self._is_drained():
             await asyncio.sleep(_DRAIN_POLL_S)
         await self._endpoints.stop(reason)
         for link in list(self._around.links):
@@ -274,6 +274,11 @@ class Remote:
         if not isinstance(pid, PID):
             raise SerializationError(f"{spawner} answered a spawn request with a {type(pid).__name__}")
         return pid
+
+    def _is_drained(self) -> bool:
+        """Whether nothing is under way: what was posted here is answered, and those who call us have closed."""
+        dialled = self._endpoints.dialled
+        return all(link in dialled and link.idle for link in self._around.links)
 
     def _become(self, hello: Hello) -> None:
         self._hello = hello
