@@ -8,7 +8,7 @@ ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench sim protos docs chaos compose-test matrix ci clean
+.PHONY: help demo test check format bench sim twins protos docs chaos compose-test matrix ci clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##[[:space:]]*/  make \1\t/' | expand -t 22
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev  ## all benchmarks with their floors and targets: make bench
 
 sim: $(VENV)/.dev  ## 20,000 seeded storms over simulated clusters: make sim ARGS="--first 20000 --seeds 1000"
 	nice $(BIN)/python -m tests.simulation $(ARGS)
+
+twins: $(VENV)/.dev  ## 20,000 random operations on the Lua scripts and on their twin in memory, per server
+	DBGRAINS_TWIN_OPERATIONS=20000 nice $(BIN)/python -m pytest -q --timeout 3600 tests/conformance/test_storage_twins.py $(ARGS)
 
 protos: $(VENV)/.dev  ## generate dbgrains/wire from protos/
 	$(BIN)/python protos/generate.py

@@ -1,7 +1,12 @@
-"""The scripts and their twin in memory, run side by side on random operations."""
+"""The scripts and their twin in memory, run side by side on random operations.
+
+The twin is also the database of the simulation, so this is what makes that worth its time. CI runs a part of it;
+`make twins` runs 20,000 operations on each server.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +19,9 @@ from dbgrains.storage.redis import RedisIdentityStorage
 from dbgrains.testing.redis_server import DebianRedis, EmbeddedRedis, RedisServer
 from tests.conformance.storage_factories import OPERATION_TIMEOUT_S, FakeRedisFactory
 from tests.conformance.twins import CLUSTER, TERMS, TwinDatabase, Twins
+
+OPERATIONS = int(os.environ.get("DBGRAINS_TWIN_OPERATIONS", "600"))
+"""Per server, from the run's seed."""
 
 ANSWERS = {
     *(f"renew {code}" for code in ("OK", "REGEN", "REVIVED", "LOST_DATA", "SWEPT", "KILLED", "DUPLICATE")),
@@ -72,7 +80,7 @@ async def on_fakeredis(monkeypatch: pytest.MonkeyPatch, seed: int, operations: i
 
 
 async def test_on_fakeredis_with_a_clock_that_is_stepped(monkeypatch: pytest.MonkeyPatch, seed: int):
-    await on_fakeredis(monkeypatch, seed, 600)
+    await on_fakeredis(monkeypatch, seed, OPERATIONS)
 
 
 async def test_random_operations_meet_every_answer(monkeypatch: pytest.MonkeyPatch):
@@ -101,11 +109,11 @@ DEBUG = {"enable-debug-command": "yes"}
 
 async def test_on_valkey_with_changes_of_history(seed: int):
     async with EmbeddedRedis(options=DEBUG) as server:
-        await on_server(server, seed, 600)
+        await on_server(server, seed, OPERATIONS)
 
 
 @pytest.mark.redis_server
 @pytest.mark.skipif(DebianRedis.binary() is None, reason="redis-server is not on PATH")
 async def test_on_redis_with_changes_of_history(seed: int):
     async with DebianRedis(options=DEBUG) as server:
-        await on_server(server, seed, 600)
+        await on_server(server, seed, OPERATIONS)
