@@ -112,6 +112,8 @@ class SimulatedMember:
         self.leaving = False
         self.cut_off = False
         """From the registry."""
+        self.unreachable = False
+        """For callers."""
         self.active: dict[str, Grain] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fresh()
@@ -391,7 +393,7 @@ class World:
         deadline = loop.time() + within_s
         pause_s, answer = 0.02, "nobody"
         while loop.time() < deadline:
-            caller = self.random.choice(self.alive())
+            caller = self.random.choice([one for one in self.alive() if not one.unreachable])
             target = await caller.lookup.locate(ClusterIdentity(KIND, name), frozenset()) if caller.runs else None
             for _ in range(HOPS_MAX):
                 member = None if target is None else self._running(target.id)
@@ -411,7 +413,8 @@ class World:
         return answer
 
     def _running(self, member_id: str) -> SimulatedMember | None:
-        return next((one for one in self.members if one.member.id == member_id and one.runs), None)
+        running = (one for one in self.members if one.runs and not one.unreachable)
+        return next((one for one in running if one.member.id == member_id), None)
 
     # --- the judge ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.sansio.ownership import Tenure
 from dbgrains.testing import virtual_clock
-from tests.simulation.lookup_storm import Storm
-from tests.simulation.lookup_world import SLOTS
+from tests.simulation.lookup_storm import NAMES, Storm
+from tests.simulation.lookup_world import LEASE, SLOTS, World
 
 SEEDS = range(int(os.environ.get("DBGRAINS_STORM_SEEDS", "2000")))
 BLOCK = 50
@@ -72,3 +73,52 @@ def test_the_judge_sees_what_an_owner_does_that_does_not_wait(law: str, instead:
     monkeypatch.setattr(Tenure, law, instead)
 
     assert any(storm(seed).world.violations for seed in range(1, 41, 3))
+
+
+CUT_S = 10.0
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["lists in order", "lists without an order"])
+@pytest.mark.parametrize("lookup", LOOKUPS)
+def test_the_window_in_which_two_can_act_while_a_member_is_cut_off(lookup: str, ordered: bool):
+    """
+    Goal: the figures in docs/identity-lookups.md.
+    Method: a member is cut off from the registry and from all others for ten seconds, and all that it ran is called
+    elsewhere all the time. With an order, its lease stops it before anybody else begins. Without one it goes on, and
+    the others begin when its row has run out and it was waited for as long again: 4 s, of which the lease is 2 s.
+    """
+
+    async def story() -> World:
+        world = World(3, LOOKUPS[lookup], ordered=ordered)
+        members = [await world.join() for _ in range(3)]
+        await asyncio.sleep(2.0)
+        for name in NAMES:
+            assert await world.request(name, within_s=5.0) == "ok"
+        victim = max(members, key=lambda member: len(member.active))
+        theirs = list(victim.active)
+        victim.cut_off = True
+        world.cuts |= {frozenset((victim.name, one.name)) for one in members if one is not victim}
+        victim.unreachable = True
+        end = world.now + CUT_S
+        while world.now < end:
+            for name in theirs:
+                await world.request(name, within_s=0.1)
+            world.judge()
+            await asyncio.sleep(0.05)
+        world.cuts.clear()
+        victim.cut_off = victim.unreachable = False
+        await asyncio.sleep(5.0)
+        world.judge()
+        world.judge_in_peace()
+        for member in members:
+            member.crash()
+            await member.lookup.stop()
+        return world
+
+    world = virtual_clock.run(story())
+
+    assert world.violations == []
+    if ordered:
+        assert world.double_s == 0
+    else:
+        assert CUT_S - 2 * LEASE.ttl_s - 1 < world.double_s < CUT_S - 2 * LEASE.ttl_s + 1
