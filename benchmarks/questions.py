@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks.report import Row
 
-NAMES: Final = ("local_request", "remote_request", "activation", "memory", "failover", "pubsub", "identity")
+NAMES: Final = ("local_request", "remote_request", "activation", "memory", "failover", "pubsub", "identity", "typed_calls")
 
 
 @dataclass(frozen=True)

@@ -172,47 +172,54 @@ class _Request:
         cls = self._cls
         if cls is None:
             return b""
-        (request,) = args
+        request = args[0]
         if type(request) is not cls:
             raise SerializationError(f"{self._method}: got {_described(request)}; expected {_name_of(cls)}")
-        return _bytes_of(self._method, request)
+        try:
+            return request.SerializeToString()
+        except Exception as error:
+            raise _not_encoded(self._method, cls, error) from error
 
     def unpack(self, payload: bytes) -> tuple[Any, ...]:
-        return () if self._cls is None else (_message_of(self._method, self._cls, payload, "its request"),)
+        cls = self._cls
+        if cls is None:
+            return ()
+        try:
+            return (cls.FromString(payload),)
+        except DecodeError as error:
+            raise SerializationError(f"{self._method}: its request is no {_name_of(cls)}: {error}") from error
 
 
 class _Response:
     """What a method returns, or an item of its stream."""
 
-    __slots__ = ("_cls", "_method")
+    __slots__ = ("_cls", "_method", "_read")
 
     def __init__(self, method: str, cls: type[Message]) -> None:
         self._method = method
         self._cls = cls
+        self._read: Callable[[bytes], Message] = cls.FromString
 
     def pack(self, value: Any) -> bytes:
         if type(value) is not self._cls:
             raise SerializationError(
                 f"{self._method} returned {_described(value)}; its .proto says {_name_of(self._cls)}"
             )
-        return _bytes_of(self._method, value)
+        try:
+            return value.SerializeToString()
+        except Exception as error:
+            raise _not_encoded(self._method, self._cls, error) from error
 
     def unpack(self, payload: bytes) -> Any:
-        return _message_of(self._method, self._cls, payload, "its response")
+        try:
+            return self._read(payload)
+        except DecodeError as error:
+            raise SerializationError(f"{self._method}: its response is no {_name_of(self._cls)}: {error}") from error
 
 
-def _bytes_of(method: str, message: Message) -> bytes:
-    try:
-        return message.SerializeToString()
-    except Exception as error:  # what protobuf raises depends on its implementation
-        raise SerializationError(f"{method}: {_described(message)} cannot be encoded: {error}") from error
-
-
-def _message_of(method: str, cls: type[Message], payload: bytes, what: str) -> Message:
-    try:
-        return cls.FromString(payload)
-    except DecodeError as error:
-        raise SerializationError(f"{method}: {what} is no {_name_of(cls)}: {error}") from error
+def _not_encoded(method: str, cls: type[Message], error: Exception) -> SerializationError:
+    """What protobuf raises for a message that it cannot encode depends on its implementation."""
+    return SerializationError(f"{method}: a {_name_of(cls)} cannot be encoded: {type(error).__name__}: {error}")
 
 
 def _name_of(cls: type[Message] | None) -> str:

@@ -192,7 +192,8 @@ class WaitingGrainActor(GrainActor):
         entry = self._entries.get(message.__class__)
         if entry is None:
             return self._other(context, message)
-        if entry.is_simple and context.is_alone:
+        work = context._work
+        if entry.is_simple and (work is None or not work.beside):  # it has nobody to mind
             return self._turn(context, entry, message) if entry.waits else self._at_once(context, entry, message)
         return self._beside_others(context, entry, message)
 

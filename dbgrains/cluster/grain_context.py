@@ -166,11 +166,6 @@ class GrainContext(GrainCell):
             work = self._work = GrainWork(self)
         return work
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether nothing goes on beside the mailbox: a call taken from there has nobody to mind."""
-        return self._work is None or not self._work.beside
-
     def fail_call(self, error: DbgrainsError) -> None:
         """Answer the current message with an error."""
         sender = self.sender

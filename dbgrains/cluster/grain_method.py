@@ -120,6 +120,7 @@ class GrainMethod:
     __slots__ = (
         "_bytes_call",
         "_bytes_reply",
+        "_no_arguments",
         "_value_reply",
         "accepted",
         "arguments",
@@ -187,6 +188,7 @@ class GrainMethod:
         self._bytes_reply: Final = self._own(BytesReply)
         self.accepted: Final = self._bytes_reply(b"")
         """The answer without a value: the method has nothing to return, or a one-way call is taken."""
+        self._no_arguments: Final = self.values_call(())
 
     def _own(self, base: type[C]) -> type[C]:
         """A class of messages for this method alone."""
@@ -196,6 +198,8 @@ class GrainMethod:
 
     def call(self, args: tuple[Any, ...]) -> CallMessage:
         """The message for a call with all these arguments. SerializationError when they can be none."""
+        if not args:
+            return self._no_arguments
         args = self.arguments.complete(args)
         shared = self.shared_arguments
         if shared is not None and all(arg.__class__ in ok for arg, ok in zip(args, shared, strict=False)):
