@@ -44,17 +44,28 @@ def effects_of(path: Path) -> list[Effect]:
     return sorted(found, key=lambda effect: effect.at)
 
 
-def calls_of(paths: Iterable[Path]) -> list[Call]:
-    """All calls, by their end."""
-    found = []
-    for path in paths:
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if len(words) == 7:
-                found.append(
-                    Call(float(words[0]), float(words[1]), words[2], words[3], int(words[4]), int(words[5]), words[6])
-                )
-    return sorted(found, key=lambda call: call.ended)
+class CallLog:
+    """What clients wrote down, read as far as it was not read before."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        """By their end."""
+        self._offsets: dict[Path, int] = {}
+
+    def read(self, paths: Iterable[Path]) -> None:
+        """Take what is new. A last line that is not finished is left for the next time."""
+        new = []
+        for path in paths:
+            offset = self._offsets.get(path, 0)
+            with path.open("rb") as file:
+                file.seek(offset)
+                text = file.read()
+            text = text[: text.rfind(b"\n") + 1]
+            self._offsets[path] = offset + len(text)
+            for line in text.decode().splitlines():
+                begun, ended, identity, outcome, value, token, member = line.split()
+                new.append(Call(float(begun), float(ended), identity, outcome, int(value), int(token), member))
+        self.calls = sorted([*self.calls, *new], key=lambda call: call.ended) if new else self.calls
 
 
 def double_activations(effects: list[Effect]) -> list[str]:

@@ -155,7 +155,7 @@ def cluster_of(options: argparse.Namespace, *, client: bool = False) -> Cluster:
             ClusterKind(PULSE, Props.from_producer(lambda: Pulse(trace))),
             ClusterKind(BLOCKER, Props.from_function(block), member_strategy=OnNode()),
         ],
-        remote=RemoteConfig(port=options.port, advertised_host="127.0.0.1", advertised_port=options.advertised or None),
+        remote=RemoteConfig.bind_to_localhost(options.port),
         config=ClusterConfig(
             node_name=options.node,
             lease=lease,
@@ -173,7 +173,6 @@ def parser() -> argparse.ArgumentParser:
     for name in ("redis", "provider", "cluster", "node", "trace"):
         made.add_argument(f"--{name}", required=True)
     made.add_argument("--port", type=int, default=0)
-    made.add_argument("--advertised", type=int, default=0)
     made.add_argument("--lease", default="fast")
     made.add_argument("--locks", default="")
     return made

@@ -10,10 +10,6 @@ Stand = Literal["redis", "redis with a file", "locks", "sentinel", "redis cluste
 """What the processes of an experiment run on."""
 
 
-SLACK: float = 1.0
-"""By what factor limits of time are widened where the machine may be busy with other things."""
-
-
 @dataclass
 class Finding:
     """One figure and whether it is as required."""
@@ -32,7 +28,6 @@ class Outcome:
 
     def at_most(self, what: str, value: float, limit: float, unit: str = "s") -> None:
         """A figure with an upper limit."""
-        limit *= SLACK
         self.findings.append(Finding(what, f"{value:.2f} {unit}", f"<= {limit:.2f} {unit}", value <= limit))
 
     def none_of(self, what: str, found: list[Any]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import tempfile
 import uuid
+from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from dbgrains import Cluster, RequestError
 from dbgrains.config import LeaseConfig
 from dbgrains.testing.member_process import MemberProcess, ProcessFailedError
 from tests.chaos.driver import TIMEOUT_S
-from tests.chaos.judge import Call, Effect, calls_of, effects_of, owners, recovery_s
+from tests.chaos.judge import Call, CallLog, Effect, effects_of, owners, recovery_s
 from tests.chaos.member import BLOCKER, PULSE, Increment, Usage, Used, cluster_of, now, parser
 from tests.chaos.proxy import Proxy
 from tests.waiting import until
@@ -40,8 +41,8 @@ def lease_named(name: str) -> LeaseConfig:
 class World:
     """The processes. `redis_url` is where members reach Redis when no proxy of theirs leads there.
 
-    With `redis_port`, each member reaches that server by a proxy of its own (`world.redis["a"]`); and each member is
-    reached by others through one (`world.inbound["a"]`).
+    With `redis_port`, each member reaches that server by a proxy of its own (`world.redis["a"]`). The proxies live in
+    this process, so nothing here may keep the event loop for long.
     """
 
     def __init__(
@@ -60,10 +61,10 @@ class World:
         self.name = f"chaos-{uuid.uuid4().hex[:8]}"
         self.members: dict[str, MemberProcess] = {}
         self.redis: dict[str, Proxy] = {}
-        self.inbound: dict[str, Proxy] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="dbgrains-chaos-"))
         self.identities = [f"{'pn'[number % 2]}{number}" for number in range(identities)]
         self._ports: dict[str, int] = {}
+        self._calls = CallLog()
         self._locks = str(self.folder / "locks") if locks else ""
         self._drivers: list[MemberProcess] = []
         self._stack = AsyncExitStack()
@@ -77,7 +78,6 @@ class World:
         try:
             for node in NODES:
                 self._ports[node] = _free_port()
-                self.inbound[node] = await self._stack.enter_async_context(Proxy(self._ports[node]))
                 if self.redis_port is not None:
                     self.redis[node] = await self._stack.enter_async_context(Proxy(self.redis_port))
             await asyncio.gather(*(self.start(node) for node in NODES))
@@ -114,7 +114,7 @@ class World:
         return await MemberProcess.start(
             "tests.chaos.member",
             *self.arguments(node),
-            "--port", str(self._ports[node]), "--advertised", str(self.inbound[node].port),
+            "--port", str(self._ports[node]),
             ready_timeout_s=STARTING_S,
         )  # fmt: skip
 
@@ -173,7 +173,9 @@ class World:
                 return now() - begun
 
     def calls(self) -> list[Call]:
-        return calls_of(self.folder.glob("calls-*"))
+        """All calls that are known to have ended, by their end."""
+        self._calls.read(self.folder.glob("calls-*"))
+        return self._calls.calls
 
     def effects(self) -> list[Effect]:
         return effects_of(self.folder / "effects")
@@ -181,16 +183,16 @@ class World:
     async def answers(self, since: float | None = None, timeout_s: float = STARTING_S) -> float:
         """Wait until all identities have answered calls made after `since`; how long that took from there."""
         since = now() if since is None else since
-        count = len(self.identities)
-
-        def all_answered() -> bool:
-            calls = [call for call in self.calls() if call.begun >= since and call.ok]
-            return len({call.identity for call in calls}) == count
-
-        async with asyncio.timeout(timeout_s):
-            while not all_answered():
-                await asyncio.sleep(0.25)
-        return recovery_s(self.calls(), since)
+        deadline = now() + timeout_s
+        while True:
+            calls = [call for call in self.calls() if call.begun >= since]
+            missing = set(self.identities) - {call.identity for call in calls if call.ok}
+            if not missing:
+                return recovery_s(calls, since)
+            if now() > deadline:
+                said = Counter(call.outcome for call in calls if call.identity in missing)
+                raise TimeoutError(f"{len(missing)} identities did not answer, {sorted(missing)[:5]}: {dict(said)}")
+            await asyncio.sleep(0.25)
 
     async def quiet(self, seconds: float) -> None:
         """Let the load go on for so long: what an experiment observes is time."""
