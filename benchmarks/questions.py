@@ -9,7 +9,16 @@ from typing import Final
 
 from benchmarks.report import Row
 
-NAMES: Final = ("local_request", "remote_request", "activation", "memory", "failover", "pubsub", "identity", "typed_calls")
+NAMES: Final = (
+    "local_request",
+    "remote_request",
+    "activation",
+    "memory",
+    "failover",
+    "pubsub",
+    "identity",
+    "typed_calls",
+)
 
 
 @dataclass(frozen=True)
