@@ -1,4 +1,4 @@
-"""A short part of the chaos table: what must hold at every commit, however busy the machine is. All of it: make chaos."""
+"""A short part of the chaos table: what holds at every commit, however busy the machine is. All of it: make chaos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHORT = ("1", "11", "18", "48", "38")
 
 def is_promised(finding: Finding) -> bool:
     """Whether it must hold however slow the machine is: all but durations and calls that took too long."""
-    return finding.required == "0" and not finding.what.startswith("failed calls") or finding.what == "could be run"
+    return (finding.required == "0" and not finding.what.startswith("failed calls")) or finding.what == "could be run"
 
 
 async def test_the_short_part_of_the_chaos_table_holds():
