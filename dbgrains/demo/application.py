@@ -63,7 +63,7 @@ def member_cluster(
     lookup: str = "db",
 ) -> Cluster:
     """A cluster object for a process that hosts counters."""
-    extensions: list[Extension] = []
+    extensions: list[Extension] = [Topics(RedisSubscriberStore(redis_url))]
     counters = Props.from_producer(Counter)
     if lookup != "db":
         states = TokenStates(redis_url, name)
@@ -78,7 +78,6 @@ def member_cluster(
         extensions=extensions,
         remote=remote or RemoteConfig.bind_to_localhost(),
         config=ClusterConfig(node_name=node_name, lease=LEASE),
-        extensions=[Topics(RedisSubscriberStore(redis_url))],
     )
 
 

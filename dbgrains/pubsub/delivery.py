@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.pid import LOCAL_ADDRESS, PID
 from dbgrains.actor.process import Headers, Process, ReplyTo, Sender
 from dbgrains.errors import FencedError
@@ -183,8 +184,11 @@ class Delivery(Process):
         if callback is not None:
             try:
                 callback(gap)
-            except Exception:
-                log.exception("on_gap failed", member=self._system.id, topic=gap.topic, subscriber=gap.subscriber)
+            except Exception as error:  # noqa: BLE001  a callback's error is not the delivery's
+                log.error(
+                    "on_gap failed", member=self._system.id, topic=gap.topic, subscriber=gap.subscriber,
+                    **failure_fields(error),
+                )  # fmt: skip
 
     @property
     def is_busy(self) -> bool:

@@ -234,7 +234,11 @@ class Pipe(ReplyTo):
         )
         failed = 0 if ordered else count - handled
         handout.set_back(Setback(index, handled, failed, *describe(error), again=ordered))
-        if self._handout is handout and self._ended == self._position:
+        if self._handout is not handout:
+            return
+        if self._delivery.find(self.local_id) is not self._process:  # whoever had it is gone, and tells nothing more
+            self._ended = self._position
+        if self._ended == self._position:
             self._finish(handout, count)
 
     def close(self) -> None:

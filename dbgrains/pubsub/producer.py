@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.config import BatchingProducerConfig
 from dbgrains.errors import ConfigError, MessageError, ProducerQueueFullError, ProducerStoppedError
 from dbgrains.sansio.batch import Again, PublishingErrorDecision, after_error, batch_length
@@ -284,8 +285,8 @@ class BatchingProducer:
             return PublishingErrorDecision.FAIL_BATCH_AND_STOP
         try:
             decision: object = await handler(retries, error, PubSubBatch(self.topic, [item.message for item in items]))
-        except Exception:
-            log.exception("on_error failed, the producer stops", topic=self.topic)
+        except Exception as failure:  # noqa: BLE001  a handler is foreign code
+            log.error("on_error failed, the producer stops", topic=self.topic, **failure_fields(failure))
             return PublishingErrorDecision.FAIL_BATCH_AND_STOP
         if not isinstance(decision, PublishingErrorDecision):
             log.error("on_error decided nothing, the producer stops", topic=self.topic, answer=repr(decision))

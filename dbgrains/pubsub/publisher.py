@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from dbgrains.actor.messages import Lifecycle, PoisonPill
 from dbgrains.config import REQUEST_TIMEOUT_S_MAX, check_positive
-from dbgrains.errors import ConfigError, MessageError, MessageTooLargeError, OverloadedError, TopicOverloadedError
+from dbgrains.errors import (
+    ConfigError,
+    MessageError,
+    MessageTooLargeError,
+    OverloadedError,
+    TopicOverloadedError,
+    UnknownMessageTypeError,
+)
 from dbgrains.pubsub.content import Content, Payload
 from dbgrains.pubsub.messages import TOPIC_KIND, Publish, Published, PublishResult
 from dbgrains.sansio.topic_name import check_topic
@@ -25,6 +33,9 @@ BATCH_SHARE: Final = 0.5
 
 DELIVERY_GRACE_S: Final = 5.0
 """Who waits for deliveries waits so much longer than a subscriber may take."""
+
+
+_STEERING: Final = (PoisonPill, Lifecycle)
 
 
 class Publisher:
@@ -86,6 +97,10 @@ class Publisher:
 
     def encoded(self, message: object) -> tuple[object, Payload | None]:
         """A message with its bytes, without them in a process that is alone. Raises MessageError."""
+        if isinstance(message, _STEERING):
+            raise UnknownMessageTypeError(
+                f"a {type(message).__name__} steers one actor, and is no message for whoever subscribed"
+            )
         serializers = self.serializers
         return (message, None) if serializers is None else (message, serializers.encode(message))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.pid import PID
 from dbgrains.actor.props import Props
 from dbgrains.cluster.kind import ClusterKind
@@ -64,6 +65,7 @@ class Topics:
         """Actors that were made for handlers, and how many subscriptions they have."""
         self._member_id = ""
         self._refresh_at = 0.0
+        self._refreshes = False
         self._ticker: asyncio.Task[None] | None = None
         self._listens: EventSubscription[TopologyChanged] | None = None
 
@@ -208,13 +210,11 @@ class Topics:
         while True:
             await asyncio.sleep(TICK_S)
             try:
-                await self._tick()
-            except DbgrainsError as error:
-                log.debug("topics tick failed", error=str(error))
-            except Exception:
-                log.exception("topics tick failed")
+                self._tick()
+            except Exception as error:  # noqa: BLE001  the next tick may do better
+                log.error("topics tick failed", member=self._member_id, **failure_fields(error))
 
-    async def _tick(self) -> None:
+    def _tick(self) -> None:
         courier = self._attached()
         cluster = courier.cluster
         courier.delivery.forget_idle()
@@ -227,11 +227,25 @@ class Topics:
             self._member_id = cluster.member_id
         elif now < self._refresh_at:
             return
-        self._refresh_at = now + self.config.refresh_interval_s * (0.75 + 0.5 * courier.system.random.random())
-        for key, subscription in list(self._own.items()):
-            await self._renew(key, subscription)
-        for topic in list(courier.topics.values()):
-            await topic.look()
+        if not self._refreshes:
+            self._refreshes = True
+            courier.run(self._refresh(), "refresh")
+
+    async def _refresh(self) -> None:
+        """Subscribe this process's actors again, and see that the store knows this process's topics."""
+        courier = self._attached()
+        try:
+            for key, subscription in list(self._own.items()):
+                await self._renew(key, subscription)
+            for topic in list(courier.topics.values()):
+                try:
+                    await topic.look()
+                except DbgrainsError as error:
+                    log.warning("topic not looked after", member=self._member_id, error=str(error))
+        finally:
+            self._refreshes = False
+            jitter = 0.75 + 0.5 * courier.system.random.random()
+            self._refresh_at = courier.system.now() + self.config.refresh_interval_s * jitter
 
     async def _renew(self, key: tuple[str, str], subscription: Subscription) -> None:
         """Subscribe an actor of this process again, under the name that it has now; forget one that has stopped."""

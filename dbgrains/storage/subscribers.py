@@ -10,6 +10,7 @@ Topic, kind and identity are percent-encoded. Each verb is one script in `subscr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,9 +20,12 @@ from dbgrains.errors import ConfigError, StorageCorruptError, StorageUnavailable
 from dbgrains.pubsub.subscriber_store import Changed, OpenedTopic
 from dbgrains.pubsub.subscription import Subscription, subscription_of
 from dbgrains.redisio.acl import grant_hint
-from dbgrains.redisio.client import ClientFactory, RedisClient
+from dbgrains.redisio.checks import check_server
+from dbgrains.redisio.client import ClientFactory, ScriptClient
+from dbgrains.redisio.deployment import parse_deployment
+from dbgrains.redisio.opening import client_for
 from dbgrains.redisio.script import load_scripts
-from dbgrains.redisio.target import RedisTarget, RedisTls
+from dbgrains.redisio.target import RedisTls
 from dbgrains.sansio.identity import check_cluster_name
 from dbgrains.sansio.topic_name import check_topic
 
@@ -31,10 +35,11 @@ _BATCH_MAX: Final = 500
 
 
 class RedisSubscriberStore:
-    """The SubscriberStore of a cluster on the Redis or Valkey server at `url`; it may be the identity storage's.
+    """The SubscriberStore of a cluster in Redis (6.2 or newer) or Valkey; the server may be the identity storage's.
 
-    `timeout_s` bounds one operation. `client_factory` makes the connections instead of `url`, for anything that the
-    options do not cover.
+    `url` names one server, Sentinels or a Redis Cluster, as it does for `RedisIdentityStorage`. `timeout_s` bounds one
+    operation. `allow_eviction` accepts a server that may delete our keys. `client_factory` makes the connections to a
+    single server instead, for anything that the options do not cover.
     """
 
     def __init__(
@@ -45,26 +50,42 @@ class RedisSubscriberStore:
         password: str | None = None,
         tls: RedisTls | None = None,
         timeout_s: float = 1.0,
+        allow_eviction: bool = False,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
         client_factory: ClientFactory | None = None,
     ) -> None:
-        self._target = RedisTarget.parse(url, username=username, password=password, tls=tls)
+        self._deployment = parse_deployment(
+            url,
+            username=username,
+            password=password,
+            tls=tls,
+            sentinel_username=sentinel_username,
+            sentinel_password=sentinel_password,
+        )
+        self._allow_eviction = allow_eviction
         self._timeout_s = check_positive("timeout_s", timeout_s)
         self._factory = client_factory
-        self._client: RedisClient | None = None
+        self._client: ScriptClient | None = None
         self._prefix = ""
 
     async def start(self, cluster: str) -> None:
         if self._client is not None:
             raise ConfigError("redis: this subscriber store is started already; one store serves one cluster")
         self._prefix = f"{{dg:{check_cluster_name(cluster)}:T:"
-        self._client = RedisClient(
-            self._target,
+        self._client = client_for(
+            self._deployment,
             timeout_s=self._timeout_s,
-            needed=grant_hint(cluster, self._target.username),
+            needed=grant_hint(cluster, self._deployment.username),
             connections=1,
             factory=self._factory,
         )
         self._client.start()
+        try:
+            await self._client.connect(partial(check_server, allow_eviction=self._allow_eviction))
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         client, self._client = self._client, None
@@ -120,7 +141,7 @@ class RedisSubscriberStore:
         return await self._client.run(_SCRIPTS[script], [key], arguments)
 
     def __repr__(self) -> str:
-        return f"RedisSubscriberStore({self._target})"
+        return f"RedisSubscriberStore({self._deployment})"
 
 
 def _fields(subscriptions: Sequence[Subscription]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from dbgrains import (
     PID,
     ActorSystem,
     ActorSystemConfig,
+    BatchingProducerConfig,
     Cluster,
     ClusterConfig,
     ClusterIdentity,
@@ -28,10 +29,15 @@ from dbgrains import (
     Member,
     Outcome,
     Props,
+    PublishingErrorDecision,
+    PublishResult,
+    PubSubBatch,
     RemoteConfig,
     SingleNodeLookup,
     Started,
     TlsConfig,
+    TopicGap,
+    TopicMessage,
     run,
 )
 from dbgrains.asgi import HealthApp, cluster_lifespan, grain, health_app, http_status
@@ -167,6 +173,30 @@ async def in_a_web_service(cluster: Cluster, error: DbgrainsError) -> None:
     cluster.prepare_to_leave()
     assert_type(cluster.is_leaving, bool)
     assert_type(cluster.asked_to_leave, str)
+
+
+async def with_topics(cluster: Cluster, context: Context) -> None:
+    """Publish, subscribe in all forms, and produce."""
+
+    async def handler(context: Context) -> None:
+        assert_type(TopicMessage.of(context), TopicMessage | None)
+
+    async def decide(retries: int, error: Exception, batch: PubSubBatch) -> PublishingErrorDecision:
+        return PublishingErrorDecision.retry_batch_after(0.5)
+
+    def missed(gap: TopicGap) -> None:
+        assert_type(gap.missing, int | None)
+
+    pid = await cluster.subscribe("news", handler, guarantee="at_least_once", on_gap=missed)
+    assert_type(pid, PID)
+    assert_type(await cluster.subscribe("news", pid), PID)
+    assert_type(await cluster.subscribe("news", ClusterIdentity("user", "42")), ClusterIdentity)
+    assert_type(await cluster.unsubscribe("news", pid), bool)
+    publisher = cluster.publisher()
+    assert_type(await publisher.publish("news", "hello", wait_for="delivered"), PublishResult)
+    await publisher.publish("news", "hello", wait_for="luck")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with cluster.batching_producer("news", BatchingProducerConfig(on_error=decide)) as producer:
+        assert_type(await producer.produce("hello"), int)
 
 
 def main() -> int:

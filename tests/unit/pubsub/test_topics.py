@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dbgrains import ClusterIdentity, ConfigError, UnknownMessageTypeError
+from dbgrains import ClusterIdentity, ConfigError, PoisonPill, Props, Started, UnknownMessageTypeError
 from dbgrains.config import TopicsConfig
 from dbgrains.errors import InvalidTopicError, MessageTooLargeError, TopicOverloadedError
 from dbgrains.pubsub.messages import SubscriberFailing, SubscriberRemoved
@@ -356,6 +356,34 @@ async def test_a_handler_that_is_no_coroutine_function_is_refused_with_its_name(
         with pytest.raises(ConfigError, match="guarantee"):
             await cluster.subscribe("news", Collector(), guarantee="exactly_once")  # type: ignore[arg-type]
         assert len(cluster.system.root_cells()) == 0
+
+
+async def test_what_steers_one_actor_cannot_be_published():
+    async with alone() as cluster:
+        for message in (PoisonPill(), Started()):
+            with pytest.raises(UnknownMessageTypeError, match="steers one actor"):
+                await cluster.publisher().publish("news", message)
+
+
+async def test_an_actor_that_stops_in_the_middle_of_a_batch_is_unsubscribed_and_the_rest_reported():
+    async with alone() as cluster:
+        pid = cluster.system.root.spawn(Props.from_producer(StopsAtThree))
+        await cluster.subscribe("news", pid)
+
+        result = await cluster.publisher().publish_batch("news", range(10), wait_for="delivered")
+
+        (failure,) = result.failures
+        assert (failure.sequence, failure.count, failure.error_type) == (5, 6, "NotHereError")
+        await until(lambda: cluster.pubsub.statistics().removed == 1)
+
+
+class StopsAtThree:
+    """Handles 0 to 3, and stops."""
+
+    async def receive(self, context: Any) -> None:
+        await asyncio.sleep(0)
+        if context.message == 3:
+            context.stop(context.self)
 
 
 async def test_a_cluster_without_topics_says_what_to_do():
