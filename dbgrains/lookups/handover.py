@@ -182,6 +182,10 @@ class Handover:
         registration = self.services.registration
         return registration is None or registration.is_open
 
+    def stands(self, view: View | None) -> bool:
+        """Whether what was decided by `view` may still be acted upon."""
+        return self.tenure.now.view is view and self.may_act
+
     def why_not_settled(self) -> str:
         """For the text of an error."""
         if not self.may_act:

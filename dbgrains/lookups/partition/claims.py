@@ -113,7 +113,7 @@ class ClaimDesk:
             return [
                 Later(self._handover.again_s, f"its owner {owner.id} has another list of members ({verdict.value})")
             ] * len(batch)
-        if self._handover.tenure.now.view is not view or not self._handover.may_act:
+        if not self._handover.stands(view):
             return [Later(self._handover.again_s, "members changed while its owner was asked")] * len(batch)
         return [self._admission(reply, row) for row in range(len(batch))]
 

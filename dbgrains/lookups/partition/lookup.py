@@ -81,7 +81,12 @@ class PartitionIdentityLookup:
         """Granted, or not, by the owner. No message if that is this member."""
         waiting = _Waiting()
         self.ask(identity, waiting)
-        return await waiting.admission
+        parts = self._parts
+        view = None if parts is None else parts.handover.tenure.now.view
+        admission = await waiting.admission
+        if isinstance(admission, Granted) and parts is not None and not parts.handover.stands(view):
+            return parts.handover.later()  # it was granted by a view that is history since this was woken
+        return admission
 
     def ask(self, identity: ClusterIdentity, asker: Asker) -> None:
         """`admit` for who does not wait."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from dbgrains.cluster.interfaces import Later
 from dbgrains.errors import SerializationError
 from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.handover import SERVICE
@@ -16,7 +17,8 @@ from dbgrains.lookups.handover_codec import Held, identities_to_wire, tag_to_wir
 from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.sansio.handover import Verdict
 from dbgrains.sansio.identity import ClusterIdentity
-from dbgrains.sansio.views import ViewTag
+from dbgrains.sansio.topology import Topology
+from dbgrains.sansio.views import View, ViewTag
 from dbgrains.testing import virtual_clock
 from dbgrains.wire.lookup_pb2 import Chunk, Claims, Find, Identities, Pull, Releases
 from tests.simulation.lookup_world import KIND, SLOTS, SimulatedMember, World
@@ -231,3 +233,28 @@ def test_an_owner_says_where_its_identities_are(make: type):
         assert (found.member_id, found.token) == (host.id, host.active[name].token)
 
     in_a_cluster(story, lambda: make(slots=SLOTS))
+
+
+def test_a_grant_is_not_used_when_members_change_between_the_answer_and_its_use():
+    async def story(world: World, members: list[SimulatedMember]) -> None:
+        owner, one = members[:2]
+        ask = one.ask
+        later = View(one.view.number + 1, Topology([owner.member, one.member]))
+
+        async def ask_and_install(*arguments: Any) -> Any:
+            answer = await ask(*arguments)
+            for installed in one._installed:
+                asyncio.get_running_loop().call_soon(installed, later)
+            return answer
+
+        one.ask = ask_and_install  # type: ignore[method-assign]
+        name = own_names(owner)[0]
+
+        admission = await one.lookup.admit(ClusterIdentity(KIND, name))
+
+        placement = await owner.lookup.find(ClusterIdentity(KIND, name))
+        assert placement is not None
+        assert placement.member_id == one.id, "it was granted"
+        assert isinstance(admission, Later)
+
+    in_a_cluster(story)
