@@ -256,6 +256,8 @@ class WaitingGrainActor(GrainActor):
             context.fail_call(context.cycle(method, context.headers))
         elif not context.may_answer:
             context.fail_call(context.not_started_fenced())
+        elif context.has_given_up():
+            return None
         elif entry.answers_later:
             return self._later(context, entry, message)
         elif entry.waits:
@@ -287,7 +289,7 @@ class WaitingGrainActor(GrainActor):
             raise
         if not method.oneway:
             run.sender = context.sender
-        work.runs.add(run)
+        work.add_run(run)
         workers.wait_for(worker, run, body, yielded)
         return None
 

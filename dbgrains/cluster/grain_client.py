@@ -51,7 +51,7 @@ class GrainCalls:
 
 def contract_of(cls: Any) -> GrainContract:
     """The contract of a grain class; ConfigError for anything else."""
-    read = getattr(cls, "contract", None)
+    read: Any = getattr(cls, "contract", None)
     if not isinstance(cls, type) or not callable(read):
         raise ConfigError(f"grain(...): got {cls!r:.80}; expected a subclass of Grain")
     contract: GrainContract = read()

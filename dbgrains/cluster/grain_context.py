@@ -27,6 +27,7 @@ from dbgrains.errors import (
     Outcome,
     RequestCancelledError,
     RequestError,
+    RequestTimeoutError,
 )
 from dbgrains.sansio.interleaving import Admission, Mode, admit
 
@@ -114,7 +115,7 @@ class GrainContext(GrainCell):
         if len(work.runs) >= limit:
             return False  # the mailbox says that it is full, or takes it
         run = GrainRun(self, work.begin_beside(method, headers, method.mode), sender)
-        work.runs.add(run)
+        work.add_run(run)
         self.system.loop.call_soon(self._begin_run, run, message)
         return True
 
@@ -171,6 +172,21 @@ class GrainContext(GrainCell):
         sender = self.sender
         if isinstance(sender, ReplyTo):
             sender.fail(error)
+
+    def has_given_up(self) -> bool:
+        """Whether nobody waits for the current call any more, or its deadline has passed: it need not begin."""
+        sender = self._sender
+        if not isinstance(sender, ReplyTo):
+            return False
+        deadline: float | None = getattr(sender, "deadline", None)
+        if deadline is not None and deadline <= self.system.clock.now():
+            sender.fail(
+                RequestTimeoutError(
+                    f"{self._message!r} waited for readers of {self.describe()} until its deadline; nothing was run",
+                    outcome=Outcome.NOT_STARTED,
+                )
+            )
+        return sender.abandoned
 
     def not_started_fenced(self) -> FencedError:
         """The error for a call that was about to begin when the gate was shut."""
@@ -236,7 +252,7 @@ class GrainContext(GrainCell):
             work.is_finishing = True
             for stream in list(work.streams.values()):
                 stream.close()
-            while work.runs:
+            while work.beside:
                 await work.change()
             work.is_finishing = False
             for later in list(work.answers):

@@ -123,7 +123,7 @@ class StreamSource:
         self._idle: asyncio.TimerHandle | None = loop.call_later(READER_TIMEOUT_S, self.close)
         self._task = loop.create_task(self._run(generator), name=f"dbgrains stream {turn.method}")
         self._task.add_done_callback(self._ended)
-        context.work.streams[self.id] = self
+        context.work.add_stream(self)
 
     def next(self, reader: ReplyTo, wait_s: float) -> None:
         """Somebody asks for items."""
@@ -214,8 +214,7 @@ class StreamSource:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        self._context.work.streams.pop(self.id, None)
-        self._context.work.tell()
+        self._context.work.end_stream(self)
 
 
 def open_stream(context: GrainContext, method: GrainMethod, generator: AsyncGenerator[Any, None], turn: Turn) -> Any:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from dbgrains.actor.process import Headers, ReplyTo, Sender
 from dbgrains.actor.workers import Waiting
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from dbgrains.cluster.grain_streams import StreamSource
 
 
+_NOTHING: Final[Any] = frozenset()
+_NO_STREAMS: Final[Any] = MappingProxyType({})
+"""What most activations have of each: a set of its own begins with the first member."""
+
+
 class GrainWork:
     """What goes on in one activation."""
 
@@ -31,11 +37,11 @@ class GrainWork:
         "_changed",
         "_context",
         "_number",
+        "_stamp",
         "answers",
         "beside",
         "is_finishing",
         "runs",
-        "stamp",
         "streams",
         "turn",
         "waiting",
@@ -45,20 +51,26 @@ class GrainWork:
         self._context = context
         self._number = 0
         self._changed: asyncio.Future[None] | None = None
-        self.stamp = f"{context.system.random.getrandbits(64):x}"
-        """Names this activation in chains of calls."""
+        self._stamp = ""
         self.turn: Turn | None = None
         """The method that runs in a turn of the mailbox, and may wait."""
-        self.beside: set[Turn] = set()
+        self.beside: set[Turn] = _NOTHING
         """The turns of runs and streams."""
         self.waiting = 0
         """Turns that have been taken from the mailbox and wait for others to end."""
-        self.runs: set[GrainRun] = set()
-        self.streams: dict[int, StreamSource] = {}
-        self.answers: set[LaterAnswer] = set()
+        self.runs: set[GrainRun] = _NOTHING
+        self.streams: dict[int, StreamSource] = _NO_STREAMS
+        self.answers: set[LaterAnswer] = _NOTHING
         """Calls that were taken to be answered later."""
         self.is_finishing = False
         """The activation ends as soon as its runs have."""
+
+    @property
+    def stamp(self) -> str:
+        """Names this activation in chains of calls."""
+        if not self._stamp:
+            self._stamp = f"{self._context.system.random.getrandbits(64):x}"
+        return self._stamp
 
     def number_turn(self) -> int:
         self._number += 1
@@ -71,14 +83,51 @@ class GrainWork:
     def begin_beside(self, method: GrainMethod, headers: Headers | None, mode: Mode) -> Turn:
         """A turn begins beside the mailbox; give it back to `end_beside`."""
         turn = Turn(self, method.name, mode, headers)
+        self.beside = self.beside or set()
         self.beside.add(turn)
         return turn
 
     def end_beside(self, turn: Turn) -> None:
         """It has ended."""
         turn.is_over = True
-        self.beside.discard(turn)
+        if self.beside:
+            self.beside.discard(turn)
         self.tell()
+
+    def add_run(self, run: GrainRun) -> None:
+        """A run begins."""
+        self.runs = self.runs or set()
+        self.runs.add(run)
+
+    def end_run(self, run: GrainRun) -> None:
+        """It has ended."""
+        if self.runs:
+            self.runs.discard(run)
+        self.end_beside(run.turn)
+
+    def add_stream(self, stream: StreamSource) -> None:
+        """A stream is opened."""
+        self.streams = self.streams or {}
+        self.streams[stream.id] = stream
+
+    def end_stream(self, stream: StreamSource) -> None:
+        """Nobody reads it any more."""
+        if self.streams:
+            self.streams.pop(stream.id, None)
+        self.tell()
+
+    def add_answer(self, answer: LaterAnswer) -> None:
+        """A call is to be answered later."""
+        self.answers = self.answers or set()
+        self.answers.add(answer)
+
+    def take_answer(self, answer: LaterAnswer) -> bool:
+        """Whether it was still owed; it is not any more."""
+        if answer not in self.answers:
+            return False
+        self.answers.discard(answer)
+        self.tell()
+        return True
 
     def running(self) -> dict[int, Mode]:
         """The turns that have begun and not ended, by number; those without one, which nobody can name, by others."""
@@ -118,12 +167,12 @@ class GrainWork:
         for run in list(self.runs):
             run.cancel(error())
             run.answer(error())
-        self.runs.clear()
+        self.runs = _NOTHING
         for later in list(self.answers):
             later.fail(error())
         for stream in list(self.streams.values()):
             stream.close()
-        self.beside.clear()
+        self.beside = _NOTHING
         self.tell()
 
 
@@ -158,9 +207,7 @@ class GrainRun:
 
     def end(self) -> None:
         """It runs no more."""
-        work = self._context.work
-        work.runs.discard(self)
-        work.end_beside(self.turn)
+        self._context.work.end_run(self)
 
     def answer(self, result: Any) -> None:
         """Tell who waits, once."""
@@ -188,11 +235,11 @@ class LaterAnswer:
         self._context = context
         self._method = method
         self._sender = sender
-        context.work.answers.add(self)
+        context.work.add_answer(self)
 
     def respond(self, value: Any = None) -> None:
         """Answer with `value`. The first answer counts."""
-        if not self._is_first():
+        if not self._context.work.take_answer(self):
             return
         try:
             reply = self._method.reply(value)
@@ -204,22 +251,14 @@ class LaterAnswer:
 
     def on_error(self, error: BaseException | str) -> None:
         """Answer with an error: an exception, or what one would say."""
-        if self._is_first():
+        if self._context.work.take_answer(self):
             exception = error if isinstance(error, BaseException) else RuntimeError(error)
             self._tell(self._context.method_error(self._method, exception))
 
     def fail(self, error: DbgrainsError) -> None:
         """Nobody will answer any more."""
-        if self._is_first():
+        if self._context.work.take_answer(self):
             self._tell(error)
-
-    def _is_first(self) -> bool:
-        answers = self._context.work.answers
-        if self not in answers:
-            return False
-        answers.discard(self)
-        self._context.work.tell()
-        return True
 
     def _tell(self, error: DbgrainsError) -> None:
         if isinstance(self._sender, ReplyTo):

@@ -126,6 +126,20 @@ async def test_a_turn_that_has_ended_is_in_nobodys_way(caller: Cluster, watcher:
     assert await caller.grain(Node, "b").look() == 3
 
 
+async def test_a_call_whose_caller_has_given_up_while_it_waited_for_readers_is_not_run(
+    caller: Cluster, watcher: Watcher
+):
+    node = caller.grain(Node, "n")
+    read = asyncio.create_task(node.read("a"))
+    await until(lambda: watcher.events == ["a waits"])
+    with pytest.raises(RequestTimeoutError):
+        await caller.grain(Node, "n", timeout=0.1).quick()
+    watcher.door("a").set()
+
+    assert await read == 0
+    assert await node.look() == 0
+
+
 async def test_a_grain_that_leaves_lets_its_readers_finish(watcher: Watcher):
     async with fixture_in("client", kinds(watcher)) as fixture:
         node = fixture.client.grain(Node, "n")
