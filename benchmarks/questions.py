@@ -17,6 +17,9 @@ NAMES: Final = (
     "failover",
     "pubsub",
     "identity",
+    "lookups",
+    "handover",
+    "gossip",
     "typed_calls",
 )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from dbgrains.sansio.block_entries import BlockEntry
@@ -24,6 +23,9 @@ OWN_ENTRY_BYTES: Final = 256
 """What an entry of the package's own weighs, about."""
 
 
+_STATES: Final = {state.value: state for state in MemberState}
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """An application's value, as it travels."""
@@ -32,10 +34,19 @@ class Value:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An entry of a kind that a later version has; passed on as it came."""
+
+    entry: bytes
+
+
 def size_of(value: object) -> int:
     """What a value weighs in a message, about."""
     if isinstance(value, Value):
         return len(value.payload) + len(value.type) + 64
+    if isinstance(value, Unread):
+        return len(value.entry)
     if isinstance(value, tuple | Mapping):
         return OWN_ENTRY_BYTES * max(1, len(value))
     return OWN_ENTRY_BYTES
@@ -114,9 +125,11 @@ def _news_to_wire(news: Iterable[News]) -> list[wire.News]:
 
 def _entry_to_wire(key: str, entry: Entry) -> wire.Entry:
     value = entry.value
+    if isinstance(value, Unread):
+        return wire.Entry.FromString(value.entry)
     out = wire.Entry(key=key, sequence=entry.sequence)
     if isinstance(value, MemberHeartbeat):
-        _heartbeat_to_wire(value, out.heartbeat)
+        out.heartbeat = value.encoded or _heartbeat_to_bytes(value)
     elif isinstance(value, Value):
         out.other.type = value.type
         out.other.payload = value.payload
@@ -135,14 +148,16 @@ def _entry_to_wire(key: str, entry: Entry) -> wire.Entry:
     return out
 
 
-def _heartbeat_to_wire(heartbeat: MemberHeartbeat, out: wire.Heartbeat) -> None:
-    out.member.CopyFrom(_member_to_wire(heartbeat.member))
-    out.state = heartbeat.state.value
-    out.incarnation = heartbeat.incarnation
-    out.actor_count.update(heartbeat.actor_statistics.actor_count)
-    out.loop_lag_s = heartbeat.loop_lag_s
-    out.version = heartbeat.version
-    out.stalled = heartbeat.stalled
+def _heartbeat_to_bytes(heartbeat: MemberHeartbeat) -> bytes:
+    return wire.Heartbeat(
+        member=_member_to_wire(heartbeat.member),
+        state=heartbeat.state.value,
+        incarnation=heartbeat.incarnation,
+        actor_count=dict(heartbeat.actor_statistics.actor_count),
+        loop_lag_s=heartbeat.loop_lag_s,
+        version=heartbeat.version,
+        stalled=heartbeat.stalled,
+    ).SerializeToString()
 
 
 def _member_to_wire(member: Member) -> wire.Member:
@@ -157,8 +172,6 @@ def _news_from_wire(data: Iterable[wire.News]) -> tuple[News, ...]:
         entries = []
         for entry in item.entries:
             value = _value_from_wire(entry)
-            if value is None:
-                break  # what follows it is not a beginning any more
             entries.append((entry.key, Entry(entry.sequence, value)))
         if entries:
             news.append(News(item.owner, item.since, tuple(entries)))
@@ -168,7 +181,7 @@ def _news_from_wire(data: Iterable[wire.News]) -> tuple[News, ...]:
 def _value_from_wire(entry: wire.Entry) -> object:
     match entry.WhichOneof("value"):
         case "heartbeat":
-            return _heartbeat_from_wire(entry.heartbeat)
+            return _heartbeat_from_bytes(entry.heartbeat)
         case "topology_hash":
             return entry.topology_hash
         case "suspects":
@@ -180,24 +193,23 @@ def _value_from_wire(entry: wire.Entry) -> object:
             )
         case "other" if not entry.key.startswith(GossipKeys.PREFIX):
             return Value(entry.other.type, entry.other.payload)
-    return Value("", b"")
+    return Unread(entry.SerializeToString())
 
 
-def _heartbeat_from_wire(data: wire.Heartbeat) -> MemberHeartbeat:
-    try:
-        state = MemberState(data.state)
-    except ValueError:
-        state = MemberState.ACTIVE  # a later version's word for one that runs, or it would not say so
+def _heartbeat_from_bytes(encoded: bytes) -> MemberHeartbeat:
+    data = wire.Heartbeat.FromString(encoded)
     return MemberHeartbeat(
         _member_from_wire(data.member),
-        state,
+        # A later version's word for one that runs, or it would not say so.
+        _STATES.get(data.state, MemberState.ACTIVE),
         data.incarnation,
-        ActorStatistics(MappingProxyType(dict(data.actor_count))),
+        ActorStatistics(dict(data.actor_count)),
         data.loop_lag_s,
         data.version,
         data.stalled,
+        encoded,
     )
 
 
 def _member_from_wire(data: wire.Member) -> Member:
-    return Member(data.id, data.address, frozenset(data.kinds), MappingProxyType(dict(data.labels)))
+    return Member(data.id, data.address, frozenset(data.kinds), dict(data.labels))

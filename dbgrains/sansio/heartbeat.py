@@ -96,3 +96,6 @@ class MemberHeartbeat:
 
     stalled: str = ""
     """While `state` is stalled: for how long, and in which turn."""
+
+    encoded: bytes = field(default=b"", compare=False, repr=False)
+    """As it came, for passing it on; empty for an own one."""

@@ -111,7 +111,7 @@ class Membership:
 
     def pulse(self, heartbeat: MemberHeartbeat, now: float) -> list[Step]:
         """Publish how this member is doing."""
-        self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation)}, now)
+        self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation, encoded=b"")}, now)
         return self._taken()
 
     def listed(self, members: Iterable[Member], now: float) -> list[Step]:
@@ -434,7 +434,7 @@ class Membership:
         self.health = self.health.worse()
         heartbeat = self._said(self.my_id, GossipKeys.HEARTBEAT, None)
         if isinstance(heartbeat, MemberHeartbeat):
-            self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation)}, now)
+            self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation, encoded=b"")}, now)
 
     def _hear_of_blocks(self, said: object, now: float) -> None:
         if not isinstance(said, tuple):

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
+from dbgrains.cluster import gossip_codec
 from dbgrains.config import ClusterConfig
 from dbgrains.sansio.failure_detector import Contact
 from dbgrains.sansio.heartbeat import GossipKeys, MemberHeartbeat, MemberState
@@ -37,6 +38,7 @@ from dbgrains.sansio.membership_messages import (
     ViewChanged,
 )
 from dbgrains.sansio.topology import Member, Topology
+from dbgrains.wire import gossip_pb2 as wire
 
 DELAY_S: Final = 0.0005
 REFUSAL_S: Final = 0.001
@@ -68,7 +70,8 @@ class Traffic:
     digests: int = 0
     """Versions in them."""
 
-    entries_bytes: int = 0
+    bytes: int = 0
+    """Encoded; only counted with `through_wire`."""
 
 
 @dataclass
@@ -109,8 +112,18 @@ class SimulatedMember:
 class SimulatedMembers:
     """A cluster of simulated members, their network and their provider."""
 
-    def __init__(self, size: int, *, seed: int, config: ClusterConfig | None = None, joined: bool = True) -> None:
-        """`joined`: all of them are known to the provider from the start."""
+    def __init__(
+        self,
+        size: int,
+        *,
+        seed: int,
+        config: ClusterConfig | None = None,
+        joined: bool = True,
+        through_wire: bool = False,
+    ) -> None:
+        """`joined`: all of them are known to the provider from the start. `through_wire`: each message is encoded and
+        decoded as between processes, which is slower.
+        """
         self.now = 0.0
         self.config = config or ClusterConfig.for_lan()
         self.random = random.Random(seed)
@@ -122,6 +135,7 @@ class SimulatedMembers:
         self.loss = 0.0
         """Share of messages that vanish."""
         self.rejoins = True
+        self._through_wire = through_wire
         self._cut: set[tuple[int, int]] = set()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -355,8 +369,7 @@ class SimulatedMembers:
                 self._in_turn(process, machine, lambda: self._do(process, happens()))
 
         def arrive(target: SimulatedMember) -> None:
-            reply = self._take(target, ask.request)
-            self._count(target, reply.news, len(reply.wanted))
+            reply = self._reply_travels(target, self._take(target, ask.request))
             self._back(target, process, lambda: end(lambda: machine.answered(ask, reply, self.now)))
 
         self._send(process, ask.member, ask.request, arrive, lambda: end(refused))
@@ -404,9 +417,20 @@ class SimulatedMembers:
         self.later(2 * step.timeout_s, over)
 
     def _take(self, target: SimulatedMember, request: GossipRequest) -> GossipReply:
+        if self._through_wire:
+            data = gossip_codec.request_to_wire(request).SerializeToString()
+            request = gossip_codec.request_from_wire(wire.GossipRequest.FromString(data))
         reply, steps = target.machine.asked(request, self.now)
         self._do(target, steps)
         return reply
+
+    def _reply_travels(self, process: SimulatedMember, reply: GossipReply) -> GossipReply:
+        self._count(process, reply.news, len(reply.wanted))
+        if not self._through_wire:
+            return reply
+        data = gossip_codec.reply_to_wire(reply).SerializeToString()
+        process.traffic.bytes += len(data)
+        return gossip_codec.reply_from_wire(wire.GossipReply.FromString(data))
 
     def _send(
         self,
@@ -418,6 +442,8 @@ class SimulatedMembers:
     ) -> None:
         if request is not None:
             self._count(process, request.news, 0 if request.digest is None else len(request.digest.hashes))
+            if self._through_wire:
+                process.traffic.bytes += gossip_codec.request_to_wire(request).ByteSize()
         target = self._by_address.get(member.address)
         if target is None or (process.number, target.number) in self._cut:
             return

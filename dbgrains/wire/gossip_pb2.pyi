@@ -53,11 +53,11 @@ class Entry(_message.Message):
     key: str
     sequence: int
     other: Value
-    heartbeat: Heartbeat
+    heartbeat: bytes
     topology_hash: int
     suspects: Suspects
     blocks: Blocks
-    def __init__(self, key: _Optional[str] = ..., sequence: _Optional[int] = ..., other: _Optional[_Union[Value, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., topology_hash: _Optional[int] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., blocks: _Optional[_Union[Blocks, _Mapping]] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., sequence: _Optional[int] = ..., other: _Optional[_Union[Value, _Mapping]] = ..., heartbeat: _Optional[bytes] = ..., topology_hash: _Optional[int] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., blocks: _Optional[_Union[Blocks, _Mapping]] = ...) -> None: ...
 
 class Value(_message.Message):
     __slots__ = ("type", "payload")
