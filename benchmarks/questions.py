@@ -17,8 +17,6 @@ NAMES: Final = (
     "failover",
     "pubsub",
     "identity",
-    "lookups",
-    "handover",
     "gossip",
     "typed_calls",
 )
