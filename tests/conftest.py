@@ -9,10 +9,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 SEED_VARIABLE = "DBGRAINS_TEST_SEED"
 LEFTOVER_GRACE_S = 1.0
 """Tasks that were cancelled at the end of a test may need some turns of the loop to finish."""
+
+# How long one example takes says how busy the machine is, and nothing about the law.
+settings.register_profile("dbgrains", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dbgrains")
 
 _SEED = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
 

@@ -70,7 +70,7 @@ async def test_a_handler_without_an_answer_is_reported_at_once(caller, kind):
 
 async def test_a_late_answer_is_a_timeout_that_may_have_run(caller, diary):
     with pytest.raises(RequestTimeoutError, match=r"Wait to slow/'1' got no answer.*may have run") as info:
-        await caller.request("1", "slow", Wait(), timeout=0.2)
+        await caller.request("1", "slow", Wait(), timeout=1.0)
 
     assert info.value.outcome is Outcome.MAY_HAVE_RUN
     assert await caller.request_or_none("1", "slow", Wait(), timeout=0.06) is None

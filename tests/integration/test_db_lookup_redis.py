@@ -15,12 +15,12 @@ from tests.waiting import until
 
 # Between `for_tests` and `fast`: this machine may be busy, and a late renewal would be taken for a fault.
 LEASE = LeaseConfig(
-    ttl_s=2.0,
-    renew_interval_s=0.25,
-    margin_s=0.6,
-    gap_s=0.55,
-    quarantine_s=2.5,
-    storage_timeout_s=0.24,
+    ttl_s=3.0,
+    renew_interval_s=0.5,
+    margin_s=0.8,
+    gap_s=0.7,
+    quarantine_s=3.5,
+    storage_timeout_s=0.45,
     sweep_grace_s=1.0,
 )
 

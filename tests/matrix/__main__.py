@@ -36,6 +36,7 @@ TEST_PACKAGES = [
     "trustme>=1.1",
     "pydantic>=2.5",
     "psutil>=5.9",
+    "httpx>=0.27",
 ]
 EXTRAS = ".[hiredis,cli,embedded,codegen,web,test]"
 FLOOR_EXTRAS = ".[hiredis,cli,embedded,web,test]"

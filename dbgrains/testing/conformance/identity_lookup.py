@@ -182,7 +182,7 @@ class IdentityLookupConformance(LookupChanges):
             with pytest.raises(
                 NoMemberForKindError, match=r"'cart'.*3 members alive.*near, order, picky, user"
             ) as info:
-                await caller.request("1", "cart", Add(), timeout=0.3)
+                await caller.request("1", "cart", Add(), timeout=1.0)
 
             assert info.value.outcome is Outcome.NOT_STARTED
 
