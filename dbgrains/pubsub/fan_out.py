@@ -9,8 +9,7 @@
                                       to the dead-letter topic
     anything else that fails          is reported, and the subscriber goes on with the next batch
 
-What is sent again to a subscriber is sent when nothing else of this topic is on its way to it, so that nothing is
-overtaken. `pipe` keeps the order at the other end.
+`catching_up` sends in order what is sent again; `pipe` keeps the order at the other end.
 
 Nothing here runs inside a turn of the topic, except `accept`: deliveries are steps of other actors.
 """
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from dbgrains.actor.pid import PID
-from dbgrains.actor.process import Headers, ReplyTo
 from dbgrains.errors import (
     ConnectionLostError,
     DbgrainsError,
@@ -34,31 +32,23 @@ from dbgrains.errors import (
     OverloadedError,
     RequestTimeoutError,
 )
+from dbgrains.pubsub.catching_up import GATE_PAUSE_S, CatchingUp
 from dbgrains.pubsub.messages import (
     Deliver,
-    DeliveryFailure,
     FlightReport,
     Publish,
     Published,
-    Report,
     Setback,
-    SubscriberFailing,
     SubscriberRemoved,
-    TopicDeadLetter,
     describe,
 )
-from dbgrains.pubsub.outgoing import Flight, Outgoing
-from dbgrains.pubsub.roster import LOCAL, Crew, Roster, Subscriber
+from dbgrains.pubsub.outgoing import Flight, FlightReply, Outgoing
+from dbgrains.pubsub.roster import LOCAL, Crew, Subscriber
 from dbgrains.pubsub.subscription import AT_LEAST_ONCE, Subscription
-from dbgrains.sansio.redelivery import Retry, after_failure
 
 if TYPE_CHECKING:
     from dbgrains.pubsub.courier import Courier
     from dbgrains.pubsub.subscriber_store import OpenedTopic
-    from dbgrains.sansio.identity import ClusterIdentity
-
-GATE_PAUSE_S: Final = 0.05
-"""How often a topic whose lease is in doubt looks whether it may go on."""
 
 REPORT_GRACE_S: Final = 2.0
 """A report may come so much later than the subscriber's time allows; after that it is lost."""
@@ -69,7 +59,7 @@ RETRY_AFTER_S: Final = 0.05
 log = structlog.get_logger()
 
 
-class FanOut:
+class FanOut(CatchingUp):
     """The deliveries of one activation of one topic.
 
     `may_act` says whether the activation may act now; `on_removed` makes a removal durable.
@@ -83,26 +73,13 @@ class FanOut:
         may_act: Callable[[], bool],
         on_removed: Callable[[Subscription], None],
     ) -> None:
-        self.topic = topic
-        self.epoch = opened.epoch
+        super().__init__(topic, opened.epoch, courier, may_act)
         self.sequence = opened.sequence
         """The last number that was given."""
-        self.roster = Roster()
-        self.backlog_count = 0
-        self.is_closed = False
-        self._backlog_bytes = 0
-        self._courier = courier
-        self._config = courier.config
-        self._statistics = courier.statistics
-        self._now = courier.system.now
-        self._may_act = may_act
         self._on_removed = on_removed
         self._accepted: deque[Outgoing] = deque()
         self._flushes = False
-        self._flights: dict[int, Flight] = {}
         self._last_flight = 0
-        self._troubled: set[Subscriber] = set()
-        """Those that have failed lately."""
         for subscription in opened.subscriptions:
             self.subscribe(subscription)
 
@@ -374,169 +351,6 @@ class FanOut:
             subscriber.attempts = subscriber.timeouts = 0
             subscriber.unreachable_since = None
 
-    # --- subscribers that are not in step -----------------------------------------------------------------
-
-    def _hold(self, subscriber: Subscriber, outgoing: Outgoing, offset: int) -> None:
-        """Keep it for the subscriber, within the bound."""
-        subscriber.hold(outgoing, offset)
-        while subscriber.held_count > self._config.redelivery_count_max and len(subscriber.held) > 1:
-            oldest, start = subscriber.release()
-            text = f"more than {self._config.redelivery_count_max} messages wait (TopicsConfig.redelivery_count_max)"
-            self._lost(subscriber, oldest, start, len(oldest.content) - start, "OverloadedError", text)
-
-    def _try_again(
-        self, subscriber: Subscriber, outgoing: Outgoing, offset: int, error_type: str, text: str, *, ran: bool
-    ) -> None:
-        """An at-least-once subscriber did not handle the message at `offset`."""
-        config = self._config
-        subscriber.attempts += 1
-        self._troubled.add(subscriber)
-        count = len(outgoing.content)
-        step = after_failure(
-            subscriber.attempts,
-            count - offset,
-            ran=ran,
-            attempts_max=config.deliveries_max,
-            retry_min_s=config.retry_min_s,
-            retry_max_s=config.retry_max_s,
-            jitter=self._courier.system.random.random(),
-        )
-        if isinstance(step, Retry):
-            self._statistics.redelivered += count - offset
-            self._tell_failing(subscriber, error_type, text)
-            self._hold(subscriber, outgoing, offset)
-            self._rest(subscriber, step.after_s)
-            return
-        self._bury(subscriber, outgoing, offset, offset + step.count, error_type, text)
-        self._note(subscriber, outgoing, offset, step.count, error_type, text)
-        subscriber.attempts = 0
-        if offset + step.count < count:
-            self._hold(subscriber, outgoing, offset + step.count)
-        else:
-            self._settle(outgoing, 1)
-
-    def _rest(self, subscriber: Subscriber, pause_s: float) -> None:
-        if subscriber.timer is None:
-            subscriber.timer = self._courier.system.loop.call_later(pause_s, self._rested, subscriber)
-
-    def _rested(self, subscriber: Subscriber) -> None:
-        subscriber.timer = None
-        self._advance(subscriber)
-
-    def _advance_all(self) -> None:
-        for subscriber in list(self.roster.apart):
-            if subscriber.held:
-                self._advance(subscriber)
-
-    def _advance(self, subscriber: Subscriber) -> None:
-        """Bring it back in step, if nothing stands in the way."""
-        if subscriber.removed or subscriber.timer is not None or subscriber.is_searching or self.is_closed:
-            return
-        self._drop_old(subscriber)
-        if not subscriber.held and subscriber.place is None:
-            return  # searched for when there is something for it
-        if any(flight.is_waiting_for(subscriber) for flight in self._flights.values()):
-            return
-        who = subscriber.subscription.subscriber
-        if subscriber.place is None and not isinstance(who, PID):
-            subscriber.is_searching = True
-            self._courier.run(self._search(subscriber, who), f"{self.topic} search")
-        elif not self._may_act():
-            self._rest(subscriber, GATE_PAUSE_S)
-        else:
-            assert subscriber.place is not None
-            held = list(subscriber.held)
-            subscriber.held.clear()
-            subscriber.held_count = 0
-            self.roster.put_in_step(subscriber, subscriber.place)
-            crew = Crew((subscriber,))
-            for number, (outgoing, offset) in enumerate(held):
-                if subscriber.site is None:  # the one before came back at once
-                    self._hold(subscriber, outgoing, offset)
-                else:
-                    self._send(outgoing, offset, crew, subscriber.site.place, restart=number == 0)
-
-    def _drop_old(self, subscriber: Subscriber) -> None:
-        """At most once is also: not for ever."""
-        oldest = self._now() - 2 * self._config.subscriber_timeout_s
-        while subscriber.held and not subscriber.ordered and subscriber.held[0][0].accepted_at < oldest:
-            outgoing, offset = subscriber.release()
-            count = len(outgoing.content) - offset
-            self._lost(subscriber, outgoing, offset, count, "RequestTimeoutError", "it was not reached in time")
-
-    async def _search(self, subscriber: Subscriber, identity: ClusterIdentity) -> None:
-        """Find the activation of a grain; in a task."""
-        failure: tuple[str, str] | None = None
-        try:
-            subscriber.place = await self._courier.find(identity, 2 * self._config.subscriber_timeout_s)
-        except DbgrainsError as error:
-            failure = describe(error)
-        subscriber.is_searching = False
-        if self.is_closed or subscriber.removed:
-            return
-        if failure is not None:
-            if subscriber.ordered and subscriber.held:
-                outgoing, offset = subscriber.release()
-                self._try_again(subscriber, outgoing, offset, *failure, ran=False)
-            while subscriber.held and not subscriber.ordered:
-                outgoing, offset = subscriber.release()
-                self._lost(subscriber, outgoing, offset, len(outgoing.content) - offset, *failure)
-        self._advance(subscriber)
-
-    # --- the end of a batch -------------------------------------------------------------------------------
-
-    def _settle(self, outgoing: Outgoing, count: int) -> None:
-        """So many subscribers more are done with it."""
-        if outgoing.is_counted:
-            outgoing.is_counted = False
-            self.backlog_count -= len(outgoing.content)
-            self._backlog_bytes -= outgoing.content.size_bytes
-        outgoing.left -= count
-        if outgoing.left <= 0 and outgoing.waiting is not None:
-            waiting, outgoing.waiting = outgoing.waiting, None
-            waiting.reply(outgoing.published(self.epoch))
-
-    def _lost(
-        self, subscriber: Subscriber, outgoing: Outgoing, offset: int, count: int, error_type: str, text: str
-    ) -> None:
-        """A subscriber does not get the rest of a batch any more."""
-        if subscriber.ordered:
-            self._bury(subscriber, outgoing, offset, offset + count, error_type, text)
-        self._note(subscriber, outgoing, offset, count, error_type, text)
-        self._settle(outgoing, 1)
-
-    def _note(
-        self, subscriber: Subscriber, outgoing: Outgoing, offset: int, count: int, error_type: str, text: str
-    ) -> None:
-        self._statistics.failed += count
-        outgoing.failed_for(DeliveryFailure(subscriber.key, outgoing.sequence + offset, count, error_type, text))
-        self._tell_failing(subscriber, error_type, text)
-
-    def _tell_failing(self, subscriber: Subscriber, error_type: str, text: str) -> None:
-        log.debug("subscriber failed", **self._names(), subscriber=subscriber.key, error=error_type, text=text)
-        self._courier.system.event_stream.publish(
-            SubscriberFailing(self.topic, subscriber.key, error_type, text, subscriber.timeouts)
-        )
-
-    def _bury(
-        self, subscriber: Subscriber, outgoing: Outgoing, start: int, stop: int, error_type: str, text: str
-    ) -> None:
-        office = self._courier.dead_letters
-        assert office is not None, "topics run between start and detach"
-        for position in range(start, stop):
-            office.take(
-                TopicDeadLetter(
-                    self.topic,
-                    self.epoch,
-                    outgoing.sequence + position,
-                    subscriber.key,
-                    max(1, subscriber.attempts),
-                    error_type,
-                    text,
-                    outgoing.content.part(position, position + 1),
-                )
-            )
-
     # --- time and members ---------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -577,30 +391,5 @@ class FanOut:
             if flight.place[1] in left:
                 self.flight_failed(number, ConnectionLostError(f"member {flight.place[1]} has left the cluster"))
 
-    def _names(self) -> dict[str, object]:
-        return {"member": self._courier.system.id, "topic": self.topic, "epoch": self.epoch}
-
     def __repr__(self) -> str:
         return f"FanOut({self.topic!r}, epoch={self.epoch}, {self.roster!r}, flights={len(self._flights)})"
-
-
-class FlightReply(ReplyTo):
-    """Gets the answer of another process to a delivery."""
-
-    __slots__ = ("_fan_out", "_number")
-
-    def __init__(self, fan_out: FanOut, number: int) -> None:
-        self._fan_out = fan_out
-        self._number = number
-
-    def reply(self, message: object, headers: Headers | None = None) -> None:
-        if isinstance(message, Report):
-            for news in message.flights:
-                self._fan_out.news(news)
-
-    def fail(self, error: DbgrainsError) -> None:
-        if not self._fan_out.is_closed:
-            self._fan_out.flight_failed(self._number, error)
-
-    def pid(self) -> PID:
-        raise AssertionError("a delivery is answered by the process it went to")

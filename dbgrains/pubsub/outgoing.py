@@ -1,14 +1,20 @@
-"""Outgoing: one accepted publish, until all its subscribers are done with it; Flight: one delivery of it."""
+"""Outgoing: one accepted publish, until all its subscribers are done with it; Flight: one delivery of it.
+
+`FlightReply` gets what the process of the subscribers answers.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgrains.pubsub.messages import FAILURES_MAX, DeliveryFailure, Published
+from dbgrains.actor.process import Headers, ReplyTo
+from dbgrains.pubsub.messages import FAILURES_MAX, DeliveryFailure, Published, Report
 
 if TYPE_CHECKING:
-    from dbgrains.actor.process import ReplyTo
+    from dbgrains.actor.pid import PID
+    from dbgrains.errors import DbgrainsError
     from dbgrains.pubsub.content import Content
+    from dbgrains.pubsub.fan_out import FanOut
     from dbgrains.pubsub.roster import Crew, Subscriber
 
 
@@ -68,3 +74,25 @@ class Flight:
 
     def __repr__(self) -> str:
         return f"Flight({self.outgoing!r} to {self.place[0] or 'here'}, {len(self.crew)} subscribers)"
+
+
+class FlightReply(ReplyTo):
+    """Gets the answer of another process to a delivery."""
+
+    __slots__ = ("_fan_out", "_number")
+
+    def __init__(self, fan_out: FanOut, number: int) -> None:
+        self._fan_out = fan_out
+        self._number = number
+
+    def reply(self, message: object, headers: Headers | None = None) -> None:
+        if isinstance(message, Report):
+            for news in message.flights:
+                self._fan_out.news(news)
+
+    def fail(self, error: DbgrainsError) -> None:
+        if not self._fan_out.is_closed:
+            self._fan_out.flight_failed(self._number, error)
+
+    def pid(self) -> PID:
+        raise AssertionError("a delivery is answered by the process it went to")
