@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.pid import PID
 from dbgrains.actor.process import ReplyTo
 from dbgrains.pubsub.delivery import Delivery
@@ -93,7 +94,7 @@ class Courier:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("topic step failed", member=self.system.id, step=task.get_name(), exc_info=error)
+            log.error("topic step failed", member=self.system.id, step=task.get_name(), **failure_fields(error))
 
     def __repr__(self) -> str:
         return f"Courier({self.system.id}, topics={len(self.fan_outs)})"

@@ -346,11 +346,11 @@ class BatchingProducer:
         self._flying.discard(task)
         self._landed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("batch failed", topic=self.topic, exc_info=error)
+            log.error("batch failed", topic=self.topic, **failure_fields(error))
 
     def _sender_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("producer failed", topic=self.topic, exc_info=error)
+            log.error("producer failed", topic=self.topic, **failure_fields(error))
             self._error = error
             self._stopped = True
             self._fail_queue()
