@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dbgrains.actor.props import Props
+from dbgrains.cluster.cluster import Cluster
 from dbgrains.cluster.kind import ClusterKind
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class ProcessorTime(msgspec.Struct, frozen=True):
     """Answered with the seconds of processor time that the process has used."""
 
 
+class ToldBytes(msgspec.Struct, frozen=True):
+    """Answered with the bytes that this member has told others of what it runs, since it started."""
+
+
 class QuickCounter:
     """Has no await in it, so its turn may run in the caller's own step."""
 
@@ -44,6 +49,9 @@ class QuickCounter:
             return self.value
         if context.message.__class__ is ProcessorTime:
             return time.process_time()
+        if context.message.__class__ is ToldBytes:
+            cluster = context.system.cluster
+            return float(getattr(cluster.lookup, "told_bytes", 0)) if isinstance(cluster, Cluster) else 0.0
         return None
 
 

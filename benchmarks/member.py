@@ -8,21 +8,24 @@ from __future__ import annotations
 import argparse
 import sys
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from benchmarks.counter import Increment, ProcessorTime, kinds
+from benchmarks.counter import Increment, ProcessorTime, ToldBytes, kinds
 from dbgrains.cluster.cluster import Cluster
+from dbgrains.cluster.interfaces import IdentityLookup
 from dbgrains.config import ClusterConfig, LeaseConfig, RemoteConfig
+from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.db import DbIdentityLookup
+from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.providers.redis import RedisProvider
 from dbgrains.run import run
 from dbgrains.storage.redis import RedisIdentityStorage
 from dbgrains.testing.member_process import MemberProcess, announce, parent_gone
 from dbgrains.testing.redis_server import EmbeddedRedis
 
-LEASES = {
+LEASES: dict[str, Callable[[], LeaseConfig]] = {
     "default": LeaseConfig,
     "fast": LeaseConfig.fast,
     "benchmark": lambda: LeaseConfig(quarantine_s=5.0, sweep_grace_s=1.0),
@@ -30,14 +33,23 @@ LEASES = {
 """`benchmark`: what a dead member left is collected soon, and a new server opens sooner."""
 
 
-def cluster_of(redis_url: str, name: str, lease: str, *, node: str | None = None, client: bool = False) -> Cluster:
+LOOKUPS: dict[str, Callable[[str], IdentityLookup]] = {
+    "db": lambda url: DbIdentityLookup(RedisIdentityStorage(url)),
+    "partition": lambda url: PartitionIdentityLookup(),
+    "consistent-hash": lambda url: ConsistentHashIdentityLookup(),
+}
+
+
+def cluster_of(
+    redis_url: str, name: str, lease: str, *, node: str | None = None, client: bool = False, lookup: str = "db"
+) -> Cluster:
     """How members and clients build their cluster object."""
     return Cluster(
         name=name,
         provider=RedisProvider(redis_url),
-        lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
+        lookup=LOOKUPS[lookup](redis_url),
         kinds=kinds(),
-        messages=(Increment, ProcessorTime),
+        messages=(Increment, ProcessorTime, ToldBytes),
         remote=RemoteConfig.bind_to_localhost(),
         config=ClusterConfig(node_name=node, lease=LEASES[lease]()),
         client=client,
@@ -53,25 +65,27 @@ class Site:
     lease: str
     client: Cluster
     members: dict[str, MemberProcess]
+    lookup: str = "db"
 
     async def start(self, node: str) -> MemberProcess:
         """Start another member, or one again that has ended."""
         process = await MemberProcess.start(
             "benchmarks.member",
             "--redis", self.redis.url, "--cluster", self.name, "--node", node, "--lease", self.lease,
+            "--lookup", self.lookup,
         )  # fmt: skip
         self.members[node] = process
         return process
 
 
 @asynccontextmanager
-async def a_site(nodes: Sequence[str], *, lease: str = "benchmark") -> AsyncIterator[Site]:
+async def a_site(nodes: Sequence[str], *, lease: str = "benchmark", lookup: str = "db") -> AsyncIterator[Site]:
     """A site with members of these names; everything is gone afterwards."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(EmbeddedRedis())
         name = f"bench-{uuid.uuid4().hex[:8]}"
-        client = await stack.enter_async_context(cluster_of(redis.url, name, lease, client=True))
-        site = Site(redis, name, lease, client, {})
+        client = await stack.enter_async_context(cluster_of(redis.url, name, lease, client=True, lookup=lookup))
+        site = Site(redis, name, lease, client, {}, lookup)
         stack.push_async_callback(_end, site)
         for node in nodes:
             await site.start(node)
@@ -90,13 +104,15 @@ def main() -> int:
     parser.add_argument("--cluster", required=True)
     parser.add_argument("--node", required=True)
     parser.add_argument("--lease", choices=sorted(LEASES), default="default")
+    parser.add_argument("--lookup", choices=sorted(LOOKUPS), default="db")
     options = parser.parse_args()
 
     async def until(cluster: Cluster) -> None:
         announce(member_id=cluster.member_id, address=cluster.system.address)
         await parent_gone()
 
-    return run(cluster_of(options.redis, options.cluster, options.lease, node=options.node), until=until)
+    cluster = cluster_of(options.redis, options.cluster, options.lease, node=options.node, lookup=options.lookup)
+    return run(cluster, until=until)
 
 
 if __name__ == "__main__":

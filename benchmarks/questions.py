@@ -17,6 +17,8 @@ NAMES: Final = (
     "failover",
     "pubsub",
     "identity",
+    "lookups",
+    "handover",
     "gossip",
     "typed_calls",
 )
