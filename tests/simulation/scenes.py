@@ -28,6 +28,9 @@ class Act:
     """Take a turn."""
 
 
+ACT = Act()
+
+
 @dataclass
 class Tell:
     """Tell the ledger after a while."""
@@ -92,7 +95,11 @@ LEASE = STAGE.config.lease
 
 
 class Scene:
-    """Three members, of which `a` runs x, and everybody calls it all the time."""
+    """Three members, of which `a` runs x.
+
+    Calls are made as by peers that believe in no other place: whom the members believe in is another matter, and
+    would only delay what a scene is about.
+    """
 
     def __init__(self, sim: Simulation, a: SimulatedMember, b: SimulatedMember, c: SimulatedMember) -> None:
         self.sim = sim
@@ -102,7 +109,7 @@ class Scene:
         self.draw = sim.random("scene")
 
     def call(self, *members: SimulatedMember, identity: str = "x") -> None:
-        """Have these members call it from now on."""
+        """Have these members asked to run it from now on."""
         for member in members:
             member.spawn(self._calls(member, identity))
 
@@ -124,7 +131,7 @@ class Scene:
     async def _calls(self, member: SimulatedMember, identity: str) -> None:
         while True:
             with suppress(DbgrainsError):
-                await member.cluster.request(identity, KIND, Act(), 0.3)
+                await _activate_here(member, identity)
             await asyncio.sleep(0.01)
 
 
@@ -139,7 +146,8 @@ def play(story: Play, seed: int, *, rate: float = 1.0) -> list[Violation]:
         a = await sim.add_member("a", rate=rate)
         await a.request("x", KIND, Act())
         scene = Scene(sim, a, await sim.add_member("b"), await sim.add_member("c"))
-        await scene.b.request("ledger", "ledger", Entry("nobody", 0))
+        await scene.c.process.run(_activate_here(scene.c, "ledger", "ledger", Entry("nobody", 0)))
+        await a.request("ledger", "ledger", Entry("nobody", 0))  # from now on it knows where that is
         await asyncio.sleep(0.3 + scene.draw.uniform(0, LEASE.renew_interval_s))
         await story(scene)
 
@@ -221,7 +229,7 @@ async def lapse_takeover_and_closed_again(scene: Scene) -> None:
     scene.call(a)
     while "x" not in b.active(KIND):
         with suppress(DbgrainsError):
-            await b.request("x", KIND, Act(), 0.3)
+            await b.process.run(_activate_here(b, "x"))
         await asyncio.sleep(0.05)
     await b.request("x", KIND, Leave())
     await sim.until(lambda: sim.shard().records.get(f"{KIND}/x") is None)
@@ -292,12 +300,12 @@ async def rolled_back_record_of_another(scene: Scene) -> None:
         sim.history.violation("y was interrupted", f"for {sim.now - began:.3f} s")
 
 
-async def _activate_here(member: SimulatedMember, identity: str) -> None:
+async def _activate_here(member: SimulatedMember, identity: str, kind: str = KIND, message: object = ACT) -> None:
     """As when a peer that believes in no other place sends a request."""
     node = member.cluster._node
     assert node is not None
-    answer = Future(member.system, timeout=1.0)
-    node.activator.place(KIND, identity, Act(), answer, None, node.clock.now() + 1.0)
+    answer = Future(member.system, timeout=0.3)
+    node.activator.place(kind, identity, message, answer, None, node.clock.now() + 0.3)
     await answer
 
 
