@@ -50,14 +50,20 @@ def newest(known: Sighting | None, sightings: Iterable[Sighting]) -> Sighting | 
     return known
 
 
-def sighting_of(reply: Any) -> Sighting:
-    """What `SENTINEL MASTER` answered; ValueError when it is something else."""
-    words = [as_text(word) for word in reply] if isinstance(reply, list) else []
+def sighting_of(master: Any, address: Any) -> Sighting:
+    """What a Sentinel answered to `SENTINEL MASTER` and then to `SENTINEL GET-MASTER-ADDR-BY-NAME`.
+
+    The epoch is from the first. The address is from the second: in the middle of a fail-over the first shows the new
+    epoch with the old address. Asked in this order they may show the old epoch with the new address, which harms
+    nobody: the next round finds both. ValueError when they are something else.
+    """
+    words = [as_text(word) for word in master] if isinstance(master, list) else []
     fields = dict(zip(words[::2], words[1::2], strict=False))
-    try:
-        return Sighting(int(fields["config-epoch"]), fields["ip"], int(fields["port"]))
-    except KeyError as error:
-        raise ValueError(f"no answer to SENTINEL MASTER: {reply!r:.80} has no {error}") from None
+    match address:
+        case [bytes(host), bytes(port)] if "config-epoch" in fields:
+            return Sighting(int(fields["config-epoch"]), host.decode(), int(port))
+        case _:
+            raise ValueError(f"not what a Sentinel answers: {master!r:.80}, {address!r:.80}")
 
 
 class SentinelClient(RedisClient):
@@ -132,10 +138,13 @@ class SentinelClient(RedisClient):
 
     async def _ask(self, target: RedisTarget, lane: Lane) -> Sighting | None:
         try:
-            reply = await lane.send(Command(("SENTINEL", "MASTER", self._watched.name)))
-            if isinstance(reply, Exception):
-                raise reply
-            sighting = sighting_of(reply)
+            name = self._watched.name
+            questions = [("SENTINEL", "MASTER", name), ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)]
+            replies = await asyncio.gather(*[lane.send(Command(words)) for words in questions])
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            sighting = sighting_of(*replies)
         except (*FAILURES, StorageError, ValueError) as error:
             self._problems[str(target)] = error
             return None

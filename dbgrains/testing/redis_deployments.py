@@ -107,6 +107,15 @@ class SentinelServers(_Servers):
         _, port = max(seen)
         return next(server for server in self.servers if server.port == port)
 
+    def cut_replication(self) -> None:
+        """From here on the replicas miss what the primary is told, for as long as it lives.
+
+        Pausing a replica would not do: what the primary has sent waits in the replica's socket.
+        """
+        primary = self.primary()
+        primary.command("ACL", "SETUSER", "default", "-psync", "-sync")
+        primary.command("CLIENT", "KILL", "TYPE", "replica")
+
     def wait_for_promotion(self, before: RedisServer, timeout_s: float = 20.0) -> RedisServer:
         """Wait until the Sentinels name another one than `before`, which takes writes; that one."""
 

@@ -238,7 +238,6 @@ async def commands_late(world: World, outcome: Outcome) -> None:
 
 async def callers_cancelled(world: World, outcome: Outcome) -> None:
     server, draw = server_of(world), random.Random(50)
-    before = int(_info(server, "clients", "connected_clients"))
 
     async def storm(number: int) -> None:
         for _ in range(60):
@@ -250,6 +249,8 @@ async def callers_cancelled(world: World, outcome: Outcome) -> None:
                 call.cancel()
             await asyncio.gather(call, return_exceptions=True)
 
+    await asyncio.gather(*(storm(number) for number in range(20)))  # members connect when they first have to
+    before = int(_info(server, "clients", "connected_clients"))
     await asyncio.gather(*(storm(number) for number in range(20)))
     await world.answers(now())
     after = int(_info(server, "clients", "connected_clients"))
@@ -287,6 +288,7 @@ async def mixed_settings(world: World, outcome: Outcome) -> None:
 async def two_clusters(world: World, outcome: Outcome) -> None:
     arguments = world.arguments("alone")
     arguments[arguments.index("--cluster") + 1] = f"{world.name}-2"
+    arguments[arguments.index("--trace") + 1] = str(world.folder / "effects of another cluster")
     other: Cluster = cluster_of(parser().parse_args(arguments))
     async with other:
         identity = sorted(world.of_kind("p"))[0]
@@ -301,12 +303,10 @@ async def two_clusters(world: World, outcome: Outcome) -> None:
 async def promoted_with_lost_writes(world: World, outcome: Outcome) -> None:
     servers: SentinelServers = world.servers
     before = servers.primary()
-    [replica] = [server for server in servers.servers if server is not before]
     at = now()
-    replica.pause()  # it misses what is written from here on
-    await world.quiet(0.3)
+    await asyncio.to_thread(servers.cut_replication)
+    await world.quiet(0.3)  # grants and saves of this time are lost with the primary
     before.kill()
-    replica.resume()
     await asyncio.to_thread(servers.wait_for_promotion, before)
     promoted_s = now() - at
     outcome.at_most(
@@ -326,7 +326,10 @@ async def a_primary_of_many_killed(world: World, outcome: Outcome) -> None:
     promoted_s = now() - at
     await world.answers(at)
     calls = world.calls()
-    outcome.at_most("all grains answer (p99)", recovery_s(calls, at), promoted_s + 3)
+    pulses = [call for call in calls if call.identity.startswith("p")]
+    outcome.at_most("grains that run answer (p99)", recovery_s(pulses, at), promoted_s + 3)
+    # Where a save failed or a record was lost, the next activation waits out the quarantine.
+    outcome.at_most("all grains answer (p99)", recovery_s(calls, at), promoted_s + world.lease.quarantine_s + 3)
     elsewhere = {identity for identity in world.of_kind("p") if not _is_at(servers, world, identity, victim)}
     outcome.none_of("failed calls to grains of other shards", failures(calls, at, now(), elsewhere))
     outcome.at_most("longest of those", longest_s(calls, at, now(), elsewhere), 1.0)

@@ -87,16 +87,15 @@ class TestSentinel:
         self, servers: SentinelServers
     ):
         before = servers.primary()
-        [replica] = [server for server in servers.servers if server is not before]
         async with storage_on(servers.url, timeout_s=0.5) as storage:
             joined = await storage.join(0, "b", "n", "b:1", 0)
+            await storage.lookup(0, ["k/a"])  # whoever has a connection keeps it
             await replicated(servers)
-            replica.pause()
-            [granted] = await storage.claim(0, "a", "n", [("k/a", 1)])
+            await asyncio.to_thread(servers.cut_replication)
+            [granted] = await once_available(lambda: storage.claim(0, "a", "n", [("k/a", 1)]))
             assert isinstance(granted, Claimed)
             storage._quarantine = 600_000_000
             before.kill()
-            replica.resume()
             await asyncio.to_thread(servers.wait_for_promotion, before)
 
             await once_available(lambda: renew(storage, "a", joined))

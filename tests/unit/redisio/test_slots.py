@@ -67,13 +67,22 @@ def test_the_latest_epoch_is_believed_and_never_left():
     assert newest(known, [Sighting(6, "newest", 1)]) == Sighting(6, "newest", 1)
 
 
-def test_an_answer_of_a_sentinel_is_read():
-    assert sighting_of([b"name", b"shop", b"ip", b"h", b"port", b"7000", b"config-epoch", b"4"]) == Sighting(
-        4, "h", 7000
-    )
+def test_in_the_middle_of_a_fail_over_the_address_is_the_new_one():
+    master = [b"name", b"shop", b"ip", b"old", b"port", b"6999", b"config-epoch", b"4"]
+
+    assert sighting_of(master, [b"h", b"7000"]) == Sighting(4, "h", 7000)
 
 
-@pytest.mark.parametrize("reply", [None, [], [b"ip", b"h"], 4])
-def test_anything_else_is_not_an_answer(reply: object):
-    with pytest.raises(ValueError, match="no answer to SENTINEL MASTER"):
-        sighting_of(reply)
+@pytest.mark.parametrize(
+    ("master", "address"),
+    [
+        (None, None),
+        ([], [b"h", b"1"]),
+        ([b"ip", b"h"], [b"h", b"1"]),
+        (4, [b"h", b"1"]),
+        ([b"config-epoch", b"4"], None),
+    ],
+)
+def test_anything_else_is_not_an_answer(master: object, address: object):
+    with pytest.raises(ValueError, match="not what a Sentinel answers"):
+        sighting_of(master, address)
