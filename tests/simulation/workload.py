@@ -169,4 +169,4 @@ def checks(sim: Simulation) -> Iterable[Checker]:
 
 
 STAGE = Stage(kinds=kinds, messages=MESSAGES)
-STORM = Storm(stage=STAGE, load=load, probe=probe, checks=checks, storm_s=2.5)
+STORM = Storm(stage=STAGE, load=load, probe=probe, checks=checks, storm_s=2.2)
