@@ -35,8 +35,9 @@ format: $(VENV)/.dev  ## bring the code into shape
 bench: $(VENV)/.dev  ## all benchmarks with their floors and targets: make bench ARGS="local_request --json out.json"
 	$(BIN)/python -m benchmarks $(ARGS)
 
-sim: $(VENV)/.dev  ## 20,000 seeded storms over simulated clusters: make sim ARGS="--first 20000 --seeds 1000"
+sim: $(VENV)/.dev  ## 20,000 seeded storms over simulated clusters, 100,000 over lookups: make sim ARGS="--first 20000 --seeds 1000"
 	nice $(BIN)/python -m tests.simulation $(ARGS)
+	nice $(BIN)/python -m tests.simulation.lookups $(ARGS)
 
 twins: $(VENV)/.dev  ## 20,000 random operations on the Lua scripts and on their twin in memory, per server
 	DBGRAINS_TWIN_OPERATIONS=20000 nice $(BIN)/python -m pytest -q --timeout 3600 tests/conformance/test_storage_twins.py $(ARGS)
