@@ -72,6 +72,12 @@ class GrainClient:
         self._identity = identity
         self._timeout_s = timeout_s
 
+    @property
+    def _limit_s(self) -> float:
+        """How long one exchange of a stream may take."""
+        timeout_s: float = self._timeout_s or self._requests.system.cluster.config.request_timeout_s
+        return timeout_s
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
             f"{self._contract.owner} has no method {name!r} that can be called from outside; it has: "
@@ -107,13 +113,13 @@ def _client_class(contract: GrainContract) -> type:
 _CALL: Final = """
 async def {name}(self, {parameters}):
     reply = await self._request(self._identity, {kind!r}, {message}, self._timeout_s)
-    return reply if reply.__class__ in _bare_results else _value(reply)
+    return reply if reply.__class__ in dbgrains_bare else dbgrains_value(reply)
 """
 _STREAM: Final = """
 def {name}(self, {parameters}):
-    timeout_s = self._timeout_s or self._requests.system.cluster.config.request_timeout_s
-    return _read_stream(self._requests, _method, self._identity, _message({arguments}), timeout_s)
+    return dbgrains_read(self._requests, dbgrains_method, self._identity, dbgrains_message({every}), self._limit_s)
 """
+"""What is not a parameter has a name that none will have."""
 
 
 def _compiled(method: GrainMethod) -> Callable[..., Any]:
@@ -126,28 +132,32 @@ def _compiled(method: GrainMethod) -> Callable[..., Any]:
     assert isinstance(arguments, TypedArguments)
     names = [parameter.name for parameter in arguments.parameters]
     parameters = [
-        parameter.name if parameter.required else f"{parameter.name}=_OMITTED" for parameter in arguments.parameters
+        parameter.name if parameter.required else f"{parameter.name}=dbgrains_omitted"
+        for parameter in arguments.parameters
     ]
     if method.keywords:
         parameters.insert(method.positional_count, "*")
     scope: dict[str, Any] = {
-        "_OMITTED": OMITTED,
-        "_bare_results": method.bare_results,
-        "_call": method.values_call,
-        "_message": method.call,
-        "_method": method,
-        "_read_stream": read_stream,
-        "_value": method.value,
+        "dbgrains_omitted": OMITTED,
+        "dbgrains_bare": method.bare_results,
+        "dbgrains_call": method.values_call,
+        "dbgrains_message": method.call,
+        "dbgrains_method": method,
+        "dbgrains_read": read_stream,
+        "dbgrains_value": method.value,
     }
     every = f"({', '.join(names)}{',' if names else ''})"
-    message = f"_message({every})"
+    message = f"dbgrains_message({every})"
     if method.shared_arguments is not None:
         for number, classes in enumerate(method.shared_arguments):
-            scope[f"_classes_{number}"] = classes
-        fit = " and ".join(f"{name}.__class__ in _classes_{number}" for number, name in enumerate(names)) or "True"
-        message = f"(_call({every}) if {fit} else {message})"
+            scope[f"dbgrains_classes_{number}"] = classes
+        fit = (
+            " and ".join(f"{name}.__class__ in dbgrains_classes_{number}" for number, name in enumerate(names))
+            or "True"
+        )
+        message = f"(dbgrains_call({every}) if {fit} else {message})"
     source = (_STREAM if method.is_stream else _CALL).format(
-        name=method.attribute, parameters=", ".join(parameters), kind=method.kind, message=message, arguments=every
+        name=method.attribute, parameters=", ".join(parameters), kind=method.kind, message=message, every=every
     )
     exec(compile(source, f"<calls of {method.full_name}>", "exec"), scope)
     function: Callable[..., Any] = scope[method.attribute]

@@ -73,6 +73,13 @@ async def test_arguments_are_passed_by_position_or_by_name_and_defaults_apply(ca
     assert await grain.plain(1, "x", 2) == [1, "x", 2.0, False, b""]
 
 
+async def test_arguments_may_have_any_name(caller: Cluster):
+    grain = caller.grain(Everything, "e")
+
+    assert await grain.odd_names(1, 2, timeout_s=3, kind=4) == [1, 2, 3, 4]
+    assert [item async for item in grain.odd_stream(5)] == [5, 2]
+
+
 async def test_arguments_that_do_not_fit_the_signature_are_a_type_error_of_the_caller(caller: Cluster):
     grain: Any = caller.grain(Everything, "e")
 

@@ -95,6 +95,13 @@ class Everything(Grain):
     async def points(self, points: set[Point]) -> frozenset[Point]:
         return frozenset(points)
 
+    async def odd_names(self, reply: int, _value: int, timeout_s: int, kind: int) -> list[int]:
+        return [reply, _value, timeout_s, kind]
+
+    async def odd_stream(self, timeout_s: int, _method: int = 2) -> AsyncIterator[int]:
+        yield timeout_s
+        yield _method
+
     async def nothing(self) -> None:
         """Returns nothing."""
 
