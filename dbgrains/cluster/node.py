@@ -518,7 +518,9 @@ class Node:
             if event.member_id not in block_entries.ids(self.gossiper.machine.blocks):
                 self.lost(event.reason)
             return
-        if event.code not in MISFITS or not (self.is_client or came_before(event.member_id, self.member.id)):
+        # A client that starts fits nobody; one that has joined is not to go because of a newcomer that fits nobody.
+        is_starting_client = self.is_client and not self._joined
+        if event.code not in MISFITS or not (is_starting_client or came_before(event.member_id, self.member.id)):
             return
         if not self._joined:
             self._judged(HandshakeError(f"this process cannot join cluster {self.cluster_name!r}: {event.reason}"))

@@ -332,6 +332,22 @@ class TestMembers:
             await fixture.agreed()
             assert await fixture.members[0].request("1", "slow", Say("a")) == ["a"]
 
+    async def test_a_client_stays_when_a_member_comes_that_does_not_fit(self, diary):
+        site = MemorySite()
+        async with cluster_of(1, client=True, kinds=kinds(diary), messages=MESSAGES, site=site) as fixture:
+            client = fixture.client
+            parts = site.parts()
+            misfit = Cluster(
+                name="test", provider=parts.provider, lookup=parts.lookup, transport=parts.transport,
+                config=ClusterConfig(lease=LeaseConfig(ttl_s=9.0, quarantine_s=9.0)),
+            )  # fmt: skip
+
+            with pytest.raises(HandshakeError):
+                await misfit.start_member()
+
+            assert client.state is ClusterState.RUNNING
+            assert await client.request("1", "slow", Say("a")) == ["a"]
+
 
 class TestLeaving:
     async def test_a_turn_that_runs_may_finish(self, diary):
