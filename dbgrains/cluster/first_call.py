@@ -8,6 +8,7 @@ a `ClusterCall`, which knows how to go on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from dbgrains.actor.pid import PID
@@ -53,6 +54,9 @@ class FirstCall(ReplyTo):
         self._full: ClusterCall | None = None
         """Who goes on with it, once something went wrong."""
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.answer.__await__()
+
     def reply(self, message: object, headers: Headers | None = None) -> None:
         if not self.answer.done():
             self.answer.set_result(message)
@@ -70,7 +74,7 @@ class FirstCall(ReplyTo):
 
     def withdraw(self) -> None:
         """The caller was cancelled: an attempt that has not started will not start."""
-        self._become_full().withdraw()
+        self._become_full()  # which withdraws itself, as its answer is cancelled
 
     def _become_full(self) -> ClusterCall:
         if self._full is None:

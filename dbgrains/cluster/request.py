@@ -91,7 +91,7 @@ class RequestPath:
                     first = router.send_first(kind, identity, message, timeout_s, headers)
                     if first is not None:
                         try:
-                            return await first.answer
+                            return await first
                         except asyncio.CancelledError:
                             first.withdraw()
                             raise

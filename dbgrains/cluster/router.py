@@ -189,8 +189,8 @@ class Router:
 
     def send_first(
         self, kind: str, identity: str, message: object, timeout_s: float, headers: Headers | None
-    ) -> FirstCall | None:
-        """Call a grain on another member whose place is not known; None when it takes more than one look to find it."""
+    ) -> FirstCall | ClusterCall | None:
+        """Call a grain whose place is not known; None when it takes more than one look to find it."""
         if not self.locates_at_once or self._closed is not None or self.remote is None:
             return None
         name = ClusterIdentity(check_name("kind", kind), check_name("identity", identity))
@@ -200,8 +200,14 @@ class Router:
             member = step_to_end(self.lookup.locate(name, _NOBODY))
         except Exception:  # noqa: BLE001  asked again by whoever dispatches the call, who says what is wrong
             return None
-        if member is None or member.id == self.me.id:
+        if member is None:
             return None
+        if member.id == self.me.id:
+            here = ClusterCall(self, kind, identity, message, timeout_s, headers, repeatable=False)
+            self.activator.place(kind, identity, message, here, headers, here.due)
+            if not here.abandoned:
+                here.watch()
+            return here
         endpoint = self.remote.endpoint(member.address, member.id)
         if endpoint is None:
             return None

@@ -225,6 +225,7 @@ class Claims:
                 told |= asker.admitted(admission)
             except Exception as error:  # noqa: BLE001  the claims behind this one must not suffer from it
                 log.error("an answer was not taken", key=claim.key, **failure_fields(error))
+                told = True  # it may have started something: who audits the records finds out
         return told
 
     def _fail(self, claim: _Claim, error: DbgrainsError) -> None:

@@ -14,13 +14,27 @@ from dbgrains import (
     OverloadedError,
 )
 from dbgrains.cluster.first_call import FirstCall
-from tests.unit.cluster.test_warm_call import Caller
+from tests.unit.cluster.test_remembered_place import Caller, Endpoint, RemoteWithEndpoints
+from tests.unit.cluster.test_router import ME
 from tests.waiting import until
+
+
+class EndpointForCalls(Endpoint):
+    """Its outbox keeps who waits as it is."""
+
+    def request(self, target, message, call, deadline, headers) -> int:
+        return self._remote.post_request("", self._member_id, target, message, call, deadline, headers)
+
+
+class RemoteForCalls(RemoteWithEndpoints):
+    def endpoint(self, address, member_id) -> Endpoint | None:
+        self.endpoints.setdefault(member_id, EndpointForCalls(self, member_id))
+        return super().endpoint(address, member_id)
 
 
 @pytest.fixture
 async def caller():
-    caller = Caller()
+    caller = Caller(RemoteForCalls())
     caller.cache.clear()
     yield caller
     await caller.router.close(ClusterNotRunningError("the end"))
@@ -104,6 +118,22 @@ async def test_one_that_its_outbox_refuses_fails_at_once(caller, monkeypatch):
     with pytest.raises(OverloadedError):
         await caller.ask("hello")
     assert caller.router.routes == {}
+
+
+async def test_the_lookup_is_asked_once_also_when_it_names_this_member(caller, monkeypatch):
+    placed = []
+
+    def place(kind, identity, message, sender, headers, deadline) -> None:
+        placed.append((kind, identity, message))
+        sender.reply("done")
+
+    monkeypatch.setattr(caller.router.activator, "place", place, raising=False)
+    caller.router.lookup.members = [ME]
+
+    assert await caller.ask("hello") == "done"
+
+    assert placed == [("user", "1", "hello")]
+    assert caller.router.lookup.asked == 1
 
 
 @pytest.mark.parametrize(("identity", "kind"), [("", "user"), ("1", ""), ("a\nb", "user"), ("1", "x" * 1025)])

@@ -65,9 +65,9 @@ class RemoteWithEndpoints(FakeRemote):
 class Caller(RequestPath):
     """The calling side alone, with `user/1` remembered to be on b.0."""
 
-    def __init__(self) -> None:
+    def __init__(self, remote: RemoteWithEndpoints | None = None) -> None:
         super().__init__(request_timeout_s=5.0)
-        self.sent = RemoteWithEndpoints()
+        self.sent = remote or RemoteWithEndpoints()
         self.actors = ActorSystem("test")
         self.cache = PidCache(100, 60.0, self.actors.clock.now)
         self._router = self.router = Router(
