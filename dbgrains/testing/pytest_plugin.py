@@ -62,16 +62,19 @@ def _told(seed: int, sim: Simulation, first: Violation) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options that run other seeds than a marker says."""
     group = parser.getgroup("dbgrains simulation")
     group.addoption("--simulation-seed", type=int, default=None, help="run simulations with this seed only")
     group.addoption("--simulation-seeds", type=int, default=None, help="how many seeds each simulation runs")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """The marker, for suites that are strict about them."""
     config.addinivalue_line("markers", "simulation(seeds): a test that uses `simulation`, run once for each seed")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each seed."""
     if "simulation" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("simulation")
