@@ -75,10 +75,10 @@ async def test_an_item_arrives_when_there_is_one_and_other_calls_run_meanwhile(c
 
 
 async def test_a_stream_may_be_silent_for_longer_than_a_request_may_take(caller: Cluster):
-    feed = caller.grain(Feed, "f", timeout=0.2)
+    feed = caller.grain(Feed, "f", timeout=0.6)
     numbers = feed.pushed()
     following = asyncio.ensure_future(anext(numbers))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.4)
     await feed.push(7)
 
     assert await following == 7
@@ -105,7 +105,7 @@ async def test_a_grain_that_leaves_ends_its_streams(caller: Cluster, watcher: Wa
 async def test_a_reader_that_says_nothing_for_long_is_taken_for_gone(
     caller: Cluster, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(grain_streams, "READER_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(grain_streams, "READER_TIMEOUT_S", 0.5)
     numbers = caller.grain(Feed, "f").numbers(100_000)
     assert await anext(numbers) == 0
     await until(lambda: watcher.events == ["closed"])
