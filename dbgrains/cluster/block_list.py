@@ -49,7 +49,7 @@ class ClusterBlockList:
         """Every word that counts, those that were taken back included."""
         gossiper = self._gossiper()
         if gossiper is not None:
-            self._last = gossiper.machine.blocks
+            self._last = gossiper.machine.book.blocks
         return self._last
 
     @property

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from dbgrains.sansio.block_entries import BlockEntry
 from dbgrains.sansio.failure_detector import Contact
 from dbgrains.sansio.gossip_state import HASHES_END, Digest, Entry, News, Wanted
@@ -181,7 +183,10 @@ def _news_from_wire(data: Iterable[wire.News]) -> tuple[News, ...]:
 def _value_from_wire(entry: wire.Entry) -> object:
     match entry.WhichOneof("value"):
         case "heartbeat":
-            return _heartbeat_from_bytes(entry.heartbeat)
+            try:
+                return _heartbeat_from_bytes(entry.heartbeat)
+            except DecodeError:
+                return Unread(entry.SerializeToString())
         case "topology_hash":
             return entry.topology_hash
         case "suspects":

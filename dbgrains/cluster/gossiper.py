@@ -322,7 +322,10 @@ class _Exchange(ReplyTo):
     def reply(self, message: object, headers: Headers | None = None) -> None:
         if not self._over:
             self._over = True
-            self._answered(message)
+            try:
+                self._answered(message)
+            except Exception as error:  # noqa: BLE001  what one peer says must not end the stream that brings it
+                log.error("gossip answer not understood", **failure_fields(error))
 
     def fail(self, error: DbgrainsError) -> None:
         if not self._over:

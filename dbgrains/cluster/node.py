@@ -434,7 +434,7 @@ class Node:
     # --- what the gossiper finds out ----------------------------------------------------------------------
 
     def view_changed(self, topology: Topology) -> None:
-        self.members.update(topology, block_entries.ids(self.gossiper.machine.blocks))
+        self.members.update(topology, self.gossiper.machine.book.ids)
         self.gossip.view_changed()
 
     def learned(self, update: Update) -> None:
@@ -515,7 +515,7 @@ class Node:
     def _endpoint_refused(self, event: EndpointRefused) -> None:
         """Of two that do not fit together the one who came later must go; who is blocked is out."""
         if event.code is RefusalCode.BLOCKED:
-            if event.member_id not in block_entries.ids(self.gossiper.machine.blocks):
+            if event.member_id not in self.gossiper.machine.book.ids:
                 self.lost(event.reason)
             return
         # A client that starts fits nobody; one that has joined is not to go because of a newcomer that fits nobody.

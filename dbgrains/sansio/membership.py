@@ -26,6 +26,7 @@ from typing import Final
 
 from dbgrains.config import ClusterConfig
 from dbgrains.sansio import block_entries, failure_detector, gossip_state
+from dbgrains.sansio.block_book import BlockBook, Changes
 from dbgrains.sansio.block_entries import BlockEntry
 from dbgrains.sansio.failure_detector import Contact, Health, Jury, Standing, Watched
 from dbgrains.sansio.gossip_state import NOTHING, Index, News, State, Update
@@ -70,7 +71,7 @@ class Membership:
         self.my_id = my_id
         self.state: State = {}
         self.view = Topology()
-        self.blocks: block_entries.Blocks = {}
+        self.book = BlockBook()
         self.health = Health()
         self.watched: dict[str, Watched] = {}
         self._config = config
@@ -85,8 +86,6 @@ class Membership:
         """The latest of each other member."""
         self._proven: set[str] = set()
         self._forgotten: dict[str, None] = {}
-        self._block_known_at: dict[str, float] = {}
-        self._expired_blocks: dict[str, int] = {}
         self._committed: dict[str, int] = {}
         """Member → the own version that it is known to hold."""
         self._asked: set[str] = set()
@@ -122,24 +121,18 @@ class Membership:
 
     def block(self, member_id: str, reason: str, now: float, wall: float) -> list[Step]:
         """This incarnation is out."""
-        self._block(member_id, reason, now, wall)
-        self._blocks_changed(now)
+        self._blocks_changed(self.book.block(member_id, reason, self.my_id, now, wall), now)
         return self._taken()
 
     def clear(self, member_id: str, now: float, wall: float) -> list[Step]:
         """Take a block back."""
-        before = self.blocks
-        self.blocks = block_entries.cleared(before, member_id, by=self.my_id, wall=wall)
-        if self.blocks is not before:
-            self._steps.append(BlockChanged(member_id, self.blocks[member_id]))
-            self._blocks_changed(now)
+        self._blocks_changed(self.book.clear(member_id, self.my_id, now, wall), now)
         return self._taken()
 
     def adopt(self, blocks: block_entries.Blocks, now: float) -> list[Step]:
         """What this process knew of blocks before, as an earlier incarnation."""
-        self.blocks = blocks
-        self._block_known_at = dict.fromkeys(blocks, now)
-        self._blocks_changed(now)
+        self.book.adopt(blocks, now)
+        self._publish_blocks(now)
         return self._taken()
 
     # --- a round ------------------------------------------------------------------------------------------
@@ -147,7 +140,8 @@ class Membership:
     def tick(self, now: float, wall: float) -> list[Step]:
         """One round. Call it every `interval_s`; a call that is late says that this process did not run."""
         self._notice_own_absence(now)
-        self._expire_blocks(now)
+        if self.book.forget(now - self._config.failure_detection.block_expiry_s):
+            self._publish_blocks(now)
         self._judge(now, wall)
         if self._heartbeats.keys() - self._listed.keys():
             self._see(now)  # who is not listed is a member only while it is heard of
@@ -230,9 +224,8 @@ class Membership:
         if request.cluster != self.cluster:
             reason = f"{self.my_id} is of cluster {self.cluster!r}, {sender} is of {request.cluster!r}"
             return GossipReply(refused=reason), []
-        entry = self.blocks.get(sender)
-        if entry is not None and entry.blocked:
-            return GossipReply(refused=_why(sender, entry), blocked=True), []
+        if sender in self.book.ids:
+            return GossipReply(refused=_why(sender, self.book.blocks[sender]), blocked=True), []
         self._forgotten.pop(sender, None)
         self._learn(request.news, now)
         self._hear(sender, now)
@@ -359,8 +352,8 @@ class Membership:
             if failure_detector.standing(known, now, jury, self.health, spread_s, detection) is Standing.DEAD:
                 how = "its port refuses connections" if known.refused_at is not None else "it does not answer"
                 silent_s = now - known.heard_at
-                self._block(id_, f"{how}, silent for {silent_s:.1f} s, {jury.voters} members agree", now, wall)
-                self._blocks_changed(now)
+                reason = f"{how}, silent for {silent_s:.1f} s, {jury.voters} members agree"
+                self._blocks_changed(self.book.block(id_, reason, self.my_id, now, wall), now)
 
     def _jury(self, id_: str, known: Watched) -> Jury:
         others = [m.id for m in self.view.members if m.id != id_]
@@ -397,7 +390,7 @@ class Membership:
         welcome = [
             item
             for item in news
-            if item.owner != self.my_id and item.owner not in self._forgotten and not self._is_blocked(item.owner)
+            if item.owner != self.my_id and item.owner not in self._forgotten and item.owner not in self.book.ids
         ]
         before = self.state
         self.state, updates = gossip_state.merge(before, welcome, now)
@@ -412,14 +405,14 @@ class Membership:
                 case GossipKeys.SUSPECTS:
                     self._contradict(update.entry.value, now)
                 case GossipKeys.BLOCKED:
-                    self._hear_of_blocks(update.entry.value, now)
+                    self._blocks_changed(self.book.hear(update.entry.value, now), now)
         if changes:
             self._see(now)
 
     def _heartbeat(self, update: Update, now: float) -> bool:
         """Whether it may change who the members are."""
         heartbeat = update.entry.value
-        if not isinstance(heartbeat, MemberHeartbeat):
+        if not isinstance(heartbeat, MemberHeartbeat) or heartbeat.member.id != update.owner:
             return False
         proves = update.owner in self._heartbeats
         self._heartbeats[update.owner] = heartbeat
@@ -436,69 +429,34 @@ class Membership:
         if isinstance(heartbeat, MemberHeartbeat):
             self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation, encoded=b"")}, now)
 
-    def _hear_of_blocks(self, said: object, now: float) -> None:
-        if not isinstance(said, tuple):
+    def _blocks_changed(self, changes: Changes, now: float) -> None:
+        if not changes:
             return
-        before = self.blocks
-        self.blocks = block_entries.merged(before, said, self._expired_blocks)
-        if self.blocks is before:
-            return
-        for id_, entry in self.blocks.items():
-            if before.get(id_) != entry:
-                self._block_known_at[id_] = now
-                self._steps.append(BlockChanged(id_, entry))
-        self._blocks_changed(now)
-
-    def _block(self, id_: str, reason: str, now: float, wall: float) -> None:
-        before = self.blocks
-        after = self._expired_blocks.get(id_, 0)
-        self.blocks = block_entries.blocked(before, id_, reason=reason, by=self.my_id, wall=wall, after=after)
-        if self.blocks is not before:
-            self._block_known_at[id_] = now
-            self._steps.append(BlockChanged(id_, self.blocks[id_]))
-
-    def _expire_blocks(self, now: float) -> None:
-        """Forget what is known for long. Its version stays, so that others who still know it don't bring it back."""
-        horizon = now - self._config.failure_detection.block_expiry_s
-        old = [id_ for id_ in self.blocks if self._block_known_at.get(id_, now) <= horizon]
-        if not old:
-            return
-        for id_ in old:
-            self._expired_blocks[id_] = self.blocks[id_].version
-        while len(self._expired_blocks) > FORGOTTEN_MAX:
-            del self._expired_blocks[next(iter(self._expired_blocks))]
-        self.blocks = {id_: entry for id_, entry in self.blocks.items() if id_ not in old}
-        self._block_known_at = {id_: self._block_known_at.get(id_, now) for id_ in self.blocks}
-        self._blocks_changed(now)
-
-    def _blocks_changed(self, now: float) -> None:
-        mine = self.blocks.get(self.my_id)
-        if mine is not None and mine.blocked:
-            self._steps.append(Lost(_why(self.my_id, mine)))
-        for id_ in block_entries.ids(self.blocks) & self.state.keys():
-            if id_ != self.my_id:
-                self._forget(id_)
-        for id_ in block_entries.ids(self.blocks) & self.watched.keys():
-            del self.watched[id_]
+        for id_, entry in changes:
+            self._steps.append(BlockChanged(id_, entry))
+            if entry.blocked and id_ == self.my_id:
+                self._steps.append(Lost(_why(id_, entry)))
+            elif entry.blocked:
+                if id_ in self.state:
+                    self._forget(id_)
+                self.watched.pop(id_, None)
         self._publish_suspicions(now)
-        if not self._is_client:
-            self._write({GossipKeys.BLOCKED: block_entries.gossiped(self.blocks)}, now)
+        self._publish_blocks(now)
         self._see(now)
 
-    def _is_blocked(self, id_: str) -> bool:
-        entry = self.blocks.get(id_)
-        return entry is not None and entry.blocked
+    def _publish_blocks(self, now: float) -> None:
+        if not self._is_client:
+            self._write({GossipKeys.BLOCKED: block_entries.gossiped(self.book.blocks)}, now)
 
     # --- the view -----------------------------------------------------------------------------------------
 
     def _see(self, now: float) -> None:
         """Look at everything again; say what changed."""
         for id_ in self._listed:
-            if id_ not in self.watched and not self._is_blocked(id_):
+            if id_ not in self.watched and id_ not in self.book.ids:
                 self.watched[id_] = Watched(now)
-        blocked = block_entries.ids(self.blocks)
         members = members_of(
-            self._me, self._listed, self._heartbeats.values(), self.watched, self._proven, blocked,
+            self._me, self._listed, self._heartbeats.values(), self.watched, self._proven, self.book.ids,
             now=now, list_grace_s=self._config.failure_detection.list_grace_s,
         )  # fmt: skip
         if len(members) == len(self.view) and all(self.view.get(member.id) == member for member in members):

@@ -55,7 +55,7 @@ class TestBlocked:
         await cluster.agreed()
 
         assert second.activation_count == 0
-        assert all(old_id in each.block_list for each in [*cluster.members, *cluster.clients])
+        await until(lambda: all(old_id in each.block_list for each in [*cluster.members, *cluster.clients]))
         entry = next(e for e in first.block_list.blocked_members if e.member_id == old_id)
         assert (entry.reason, entry.by) == ("by hand", first.member_id)
         assert {event.member_id for event in seen} == {old_id}
@@ -101,7 +101,7 @@ class TestSilence:
         await cluster.agreed()
 
         assert dead_id in {member.id for member in cluster.site.agent.members(cluster.name)}
-        assert all(dead_id in each.block_list for each in cluster.members)
+        await until(lambda: all(dead_id in each.block_list for each in cluster.members))
 
     async def test_a_member_that_nobody_hears_is_given_up_and_comes_back_as_another_one(self, cluster, diary):
         frozen, *others = cluster.members

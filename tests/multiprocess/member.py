@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,19 @@ class Keeper:
 def cluster_of(
     redis_url: str, name: str, *, node: str | None = None, port: int = 0, client: bool = False, lease: str = "for_tests"
 ) -> Cluster:
-    """How every process of these tests builds its cluster object."""
-    lease_config: LeaseConfig = getattr(LeaseConfig, lease)()
+    """How every process of these tests builds its cluster object. `lease` is a profile of LeaseConfig, or "patient":
+    nobody is given up for being slow, where the test is not about that.
+    """
+    patient = lease == "patient"
+    lease_config: LeaseConfig = LeaseConfig() if patient else getattr(LeaseConfig, lease)()
+    profile = ClusterConfig.for_wan() if patient else ClusterConfig()
     return Cluster(
         name=name,
         provider=RedisProvider(redis_url),
         lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
         kinds=[ClusterKind(PROBE, Props.from_producer(Probe)), ClusterKind(KEEPER, Props.from_producer(Keeper))],
-        remote=RemoteConfig.bind_to_localhost(port),
-        config=ClusterConfig(node_name=node, lease=lease_config, shutdown_timeout_s=5.0),
+        remote=RemoteConfig(port=port, keepalive_timeout_s=20.0 if patient else 1.0),
+        config=replace(profile, node_name=node, lease=lease_config, shutdown_timeout_s=5.0),
         messages=MESSAGES,
         client=client,
     )

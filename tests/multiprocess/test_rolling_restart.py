@@ -59,7 +59,7 @@ class Load:
 
 @pytest.mark.timeout(400)
 async def test_a_rolling_restart_under_load_loses_no_call():
-    async with a_site("a", "b", "c", lease="fast") as site:
+    async with a_site("a", "b", "c", lease="patient") as site:
         load = Load(site)
         load.start()
         await until(lambda: len(load.served_by) == 3, timeout=60)
