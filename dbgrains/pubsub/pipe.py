@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 WINDOW: Final = 64
 """Messages of one topic that may lie in a subscriber's mailbox; far below any bound of it."""
 
+NO_EPOCH: Final = -1
+
 _ELSEWHERE: Final = (NotHereError, MovedError, UnreachableError, ActivationFailedError)
 
 
@@ -65,7 +67,7 @@ class Pipe(ReplyTo):
         "_position",
         "_process",
         "_queue",
-        "_refusing",
+        "_refused_epoch",
         "_running",
         "_unstarted",
         "is_ready",
@@ -102,7 +104,8 @@ class Pipe(ReplyTo):
         """How many were handled when it was clear that the rest cannot be; -1 while all is well."""
         self._late = False
         self._running = False
-        self._refusing = False
+        self._refused_epoch = NO_EPOCH
+        """The life of the topic in which it refuses everything until a restart."""
         self._is_choosing = False
         self._last_epoch = -1
         self._last_sequence = -1
@@ -112,13 +115,13 @@ class Pipe(ReplyTo):
     def take(self, handout: Handout, index: int, budget: int, *, ordered: bool, restart: bool) -> int:
         """One handout more, in which the subscriber has number `index`. How many messages were handed over."""
         if restart:
-            self._refusing = False
+            self._refused_epoch = NO_EPOCH
         count = len(handout.messages)
         if (
             self._handout is None
             and handout.sequence == self._last_sequence + 1
             and handout.epoch == self._last_epoch
-            and not self._refusing
+            and handout.epoch != self._refused_epoch
             and not self._queue
             and self._delivery.find(self.local_id) is self._process
         ):
@@ -132,9 +135,6 @@ class Pipe(ReplyTo):
             if budget > 0:
                 return self.run(budget)
             self._delivery.ready(self)
-        elif handout.epoch != self._last_epoch:
-            self._refusing = False
-            self._take_slowly(handout, index, ordered=ordered)
         else:
             self._take_slowly(handout, index, ordered=ordered)
         return 0
@@ -162,14 +162,15 @@ class Pipe(ReplyTo):
 
     def _take_slowly(self, handout: Handout, index: int, *, ordered: bool) -> None:
         count = len(handout.messages)
-        if self._refusing:
+        if handout.epoch == self._refused_epoch:
             handout.set_back(_behind(index))
         elif self._handout is None and not self._queue:
             self.waiting = count
             self._begin(handout, index, ordered)
         elif self.waiting + count > self._delivery.queue_max:
             error = OverloadedError(f"{self.waiting} messages of {self.topic!r} wait for {self.local_id} already")
-            self._refusing = ordered
+            if ordered:
+                self._refused_epoch = handout.epoch
             handout.set_back(Setback(index, 0, 0 if ordered else count, *describe(error), again=ordered))
         else:
             self.waiting += count
@@ -228,7 +229,8 @@ class Pipe(ReplyTo):
             self._queue.remove(entry)
             ordered = entry[2]
             self.waiting -= count
-        self._refusing = self._refusing or ordered
+        if ordered:
+            self._refused_epoch = handout.epoch
         error = RequestTimeoutError(
             f"{self.local_id} handled {handled} of {count} messages of {self.topic!r} in the time it had"
         )
@@ -360,7 +362,8 @@ class Pipe(ReplyTo):
         assert error is not None
         # One that was not started, with others after it that were: what is sent again would be out of order.
         again = halted_at >= 0 and handled == halted_at
-        self._refusing = again
+        if again:
+            self._refused_epoch = handout.epoch
         handout.set_back(
             Setback(
                 self._index,
@@ -378,7 +381,7 @@ class Pipe(ReplyTo):
         self._is_choosing = True
         while self._handout is None and self._queue:
             handout, index, ordered = self._queue.popleft()
-            if self._refusing:
+            if handout.epoch == self._refused_epoch:
                 self.waiting -= len(handout.messages)
                 handout.set_back(_behind(index))
                 self._delivery.finished(handout, 0)

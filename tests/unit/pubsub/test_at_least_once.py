@@ -14,6 +14,7 @@ from tests.unit.pubsub.scene import (
     SlowCollector,
     ThrowingCollector,
     alone,
+    several,
     spawn_inbox,
 )
 from tests.waiting import until
@@ -47,6 +48,27 @@ async def test_batches_behind_one_that_failed_wait_for_it():
         await until(lambda: thrower.count == 20)
         assert thrower.messages == list(range(20))
         assert cluster.pubsub.statistics().gaps == 0
+
+
+async def test_nothing_overtakes_the_very_first_message_when_that_one_fails_in_another_process():
+    received: list[int] = []
+    thrown: list[int] = []
+
+    async def fails_at_once(context: Any) -> None:
+        if context.message == 0 and len(thrown) < 2:
+            thrown.append(0)
+            raise ValueError("not yet")
+        received.append(context.message)
+
+    async with several(1, client=True) as cluster:
+        await cluster.client.subscribe("news", fails_at_once, guarantee="at_least_once")
+        publisher = cluster.members[0].publisher()
+
+        for number in range(20):  # all of it is on its way before the first one comes back
+            await publisher.publish("news", number)
+
+        await until(lambda: len(received) >= 20)
+        assert received == list(range(20))
 
 
 async def test_after_the_last_attempt_only_the_bad_message_goes_to_the_dead_letter_topic():
