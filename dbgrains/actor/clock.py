@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -33,9 +32,9 @@ class SystemClock:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    wall: Callable[[], float] = staticmethod(time.time)
+    wall = staticmethod(time.time)
 
     # Asked twice in each turn of a grain, so there is no function of ours around it.
-    boottime: Callable[[], float] = staticmethod(
+    boottime = staticmethod(
         partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
     )
