@@ -46,6 +46,7 @@ class Load:
     async def _call(self, caller: int) -> None:
         for number in count(caller, CALLERS):
             for identity in (f"old-{number % GRAINS}", f"new-{number}"):
+                await asyncio.sleep(PAUSE_S)
                 try:
                     here = await self.site.client.request(identity, PROBE, WhereAreYou(), timeout=REQUEST_TIMEOUT_S)
                 except DbgrainsError as error:
@@ -54,7 +55,6 @@ class Load:
                 assert isinstance(here, Here)
                 self.answered += 1
                 self.served_by[here.member_id] += 1
-                await asyncio.sleep(PAUSE_S)
 
 
 @pytest.mark.timeout(400)
