@@ -12,7 +12,7 @@ from tests.simulation.lookup_world import LEASE, SimulatedMember, World
 NAMES: Final = [f"g{number}" for number in range(8)]
 MEMBERS_AT_FIRST: Final = 3
 MEMBERS_MAX: Final = 6
-STORM_S: Final = 5.0
+STORM_S: Final = 4.0
 PEACE_S: Final = LEASE.ttl_s + 2.0
 """When rows have run out, members have come back, and have told each other what they hold."""
 

@@ -49,7 +49,7 @@ def test_no_identity_runs_twice_in_a_storm_and_all_answer_after_it(first: int):
     """
     Goal: I1 to I3 of `lookup_world` under random faults, and what must be so in peace.
     Method: three to six members, eight identities, three callers; joins, leaves, crashes, cuts between members and
-    from the registry, lost, late and repeated messages for five virtual seconds; then healing, then the questions.
+    from the registry, lost, late and repeated messages for four virtual seconds; then healing, then the questions.
     """
     answered = 0
     for seed in SEEDS[first : first + BLOCK]:
