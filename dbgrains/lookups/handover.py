@@ -127,6 +127,7 @@ class Handover:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._waking = False
+        self._stopped = False
         self._began = 0.0
 
     def start(self) -> None:
@@ -145,7 +146,8 @@ class Handover:
         self._handlers[message] = answer
 
     async def stop(self) -> None:
-        """Tell and hear nothing any more."""
+        """Tell and hear nothing any more, whatever still comes in."""
+        self._stopped = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -200,7 +202,7 @@ class Handover:
 
     def _installed(self, view: View) -> None:
         was = self.tenure
-        if view.tag == was.now.view.tag:
+        if view.tag == was.now.view.tag or self._stopped:
             return
         if was.is_member and was.me not in view and self.services.orders_views:
             for activation in list(self.services.activations()):
@@ -246,6 +248,8 @@ class Handover:
 
     def _tell(self, member: Member) -> None:
         task = self._telling.get(member.id)
+        if self._stopped:
+            return
         if self._told.get(member.id) != self.tenure.now.view.tag and (task is None or task.done()):
             session = self._session(member, self.tenure, self._before.view)
             self._telling[member.id] = self._run(f"to {member.id}", session)
