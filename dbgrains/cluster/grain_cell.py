@@ -43,13 +43,14 @@ class GrainCell(ActorCell):
     __slots__ = ("_activator", "hosted", "identity", "token")
 
     def __init__(self, activator: Activator, hosted: HostedKind, identity: str, granted: Granted) -> None:
-        super().__init__(activator.system, hosted.props, gate=gate_for(hosted.kind, granted.gate))
-        self._activator = activator
+        # Its name first: the watchdog looks at this from another thread, at any moment.
         self.hosted = hosted
         self.identity = identity
+        self._activator = activator
         self.token = granted.token
         """The fencing token of this activation: larger than that of every earlier activation of the identity.
         Write it beside your own data, and refuse writes with a smaller one."""
+        super().__init__(activator.system, hosted.props, gate=gate_for(hosted.kind, granted.gate))
 
     # --- what a grain knows of itself -----------------------------------------------------------------------
 
