@@ -43,7 +43,6 @@ from dbgrains.cluster.watchdog import LoopStalled, Watchdog
 from dbgrains.errors import ClusterNotRunningError, HandshakeError, UnreachableError
 from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
 from dbgrains.remote.handshake import Hello, Lane, RefusalCode
-from dbgrains.sansio import block_entries
 from dbgrains.sansio.heartbeat import MemberState
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
