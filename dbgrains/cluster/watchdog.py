@@ -105,7 +105,7 @@ def _turn_of(frame: FrameType | None) -> tuple[str, str]:
     """Kind and identity of the grain whose turn is on the stack."""
     while frame is not None:
         for value in list(frame.f_locals.values()):
-            if isinstance(value, GrainCell):
+            if isinstance(value, GrainCell) and hasattr(value, "identity"):  # not one that is being made
                 return value.kind, value.identity
         frame = frame.f_back
     return "", ""

@@ -15,6 +15,7 @@ import structlog
 from redis import exceptions as redis_errors
 from redis.crc import key_slot
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.errors import StorageConfigError, StorageError, StorageUnavailableError
 from dbgrains.redisio.client import START_ATTEMPTS, Check, RedisClient
 from dbgrains.redisio.deployment import ClusterNodes
@@ -183,8 +184,11 @@ class ClusterClient:
                 if (error := await self._learn()) is not None:
                     log.debug("the map of the redis cluster is not refreshed", error=str(error))
                 await self._tend()
-            except Exception:  # whatever it was: without this loop a new primary would never be found
-                log.exception("looking at the redis cluster failed in an unexpected way", nodes=str(self._deployment))
+            except Exception as error:  # noqa: BLE001  without this loop a new primary would never be found
+                log.error(
+                    "looking at the redis cluster failed in an unexpected way", nodes=str(self._deployment),
+                    **failure_fields(error),
+                )  # fmt: skip
             await asyncio.sleep(_LOOK_PAUSE_S)
 
     async def _learn(self) -> StorageError | None:

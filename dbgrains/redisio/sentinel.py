@@ -17,6 +17,7 @@ import structlog
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.errors import StorageConfigError, StorageError, StorageUnavailableError
 from dbgrains.redisio.client import START_ATTEMPTS, Check, RedisClient, connection_to
 from dbgrains.redisio.deployment import WatchedPrimary
@@ -128,8 +129,11 @@ class SentinelClient(RedisClient):
             self._look.clear()
             try:
                 await self._ask_all()
-            except Exception:  # whatever it was: without this loop a new primary would never be found
-                log.exception("asking the sentinels failed in an unexpected way", sentinels=str(self._watched))
+            except Exception as error:  # noqa: BLE001  without this loop a new primary would never be found
+                log.error(
+                    "asking the sentinels failed in an unexpected way", sentinels=str(self._watched),
+                    **failure_fields(error),
+                )  # fmt: skip
             await asyncio.sleep(_LOOK_PAUSE_S)
 
     async def _ask_all(self) -> None:
