@@ -27,6 +27,8 @@ _CODE_OF: Final[dict[type[DbgrainsError], Failure.Code]] = {
     errors.NotHereError: Failure.NOT_HERE,
     errors.MovedError: Failure.MOVED,
     errors.OverloadedError: Failure.OVERLOADED,
+    errors.TopicOverloadedError: Failure.TOPIC_OVERLOADED,
+    errors.ProducerQueueFullError: Failure.PRODUCER_QUEUE_FULL,
     errors.UnreachableError: Failure.UNREACHABLE,
     errors.ConnectionLostError: Failure.CONNECTION_LOST,
     errors.FencedError: Failure.FENCED,
@@ -112,8 +114,8 @@ def decode_failure(failure: Failure) -> DbgrainsError:
             address=failure.address,
             lease_left_s=failure.retry_after_ms / 1000,
         )
-    elif cls is errors.OverloadedError:
-        error = errors.OverloadedError(failure.text, retry_after_s=failure.retry_after_ms / 1000)
+    elif issubclass(cls, errors.OverloadedError):
+        error = cls(failure.text, retry_after_s=failure.retry_after_ms / 1000)
     elif cls is errors.StorageUnavailableError:
         error = errors.StorageUnavailableError(failure.text, retry_after_s=failure.retry_after_ms / 1000)
     else:

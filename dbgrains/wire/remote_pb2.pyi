@@ -192,6 +192,8 @@ class Failure(_message.Message):
         GRAIN: _ClassVar[Failure.Code]
         CALL_CYCLE: _ClassVar[Failure.Code]
         STREAM_LOST: _ClassVar[Failure.Code]
+        TOPIC_OVERLOADED: _ClassVar[Failure.Code]
+        PRODUCER_QUEUE_FULL: _ClassVar[Failure.Code]
     REQUEST: Failure.Code
     TIMEOUT: Failure.Code
     CANCELLED: Failure.Code
@@ -223,6 +225,8 @@ class Failure(_message.Message):
     GRAIN: Failure.Code
     CALL_CYCLE: Failure.Code
     STREAM_LOST: Failure.Code
+    TOPIC_OVERLOADED: Failure.Code
+    PRODUCER_QUEUE_FULL: Failure.Code
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NOT_STARTED: _ClassVar[Failure.Outcome]

@@ -16,6 +16,7 @@ from dbgrains.errors import (
     OverloadedError,
     RequestError,
     StorageUnavailableError,
+    TopicOverloadedError,
 )
 from dbgrains.remote.failure import decode_failure, encode_failure
 from dbgrains.wire.remote_pb2 import Failure
@@ -83,9 +84,12 @@ def test_the_chain_of_a_cycle_arrives():
 def test_the_fields_arrive():
     moved = travelled(MovedError("x", member_id="m", address="h:1", lease_left_s=2.25))
     overloaded = travelled(OverloadedError("x", retry_after_s=0.25))
+    topic = travelled(TopicOverloadedError("x", retry_after_s=0.75))
     away = travelled(StorageUnavailableError("x", retry_after_s=1.5))
     failed = travelled(ActorFailedError("x", type_name="app.Broken", text="boom"))
 
+    assert isinstance(topic, TopicOverloadedError)
+    assert topic.retry_after_s == 0.75
     assert isinstance(moved, MovedError)
     assert (moved.member_id, moved.address, moved.lease_left_s) == ("m", "h:1", 2.25)
     assert isinstance(overloaded, OverloadedError) and overloaded.retry_after_s == 0.25
