@@ -66,7 +66,7 @@ class ClusterState(Enum):
 class Extension(Protocol):
     """Something that lives with the cluster: started after it has joined, stopped before it leaves.
 
-    One that brings kinds or message types is a `ClusterPart` as well; one that brings topics is given as `pubsub`
+    One that brings kinds or message types is a `ClusterPart` as well; one that brings topics sets `cluster.pubsub`
     when it attaches.
     """
 
