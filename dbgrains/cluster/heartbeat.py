@@ -20,6 +20,17 @@ LAG_INTERVAL_S: Final = 0.1
 """How often the lateness of the event loop is looked at."""
 
 
+def _version() -> str:
+    try:
+        return version("dbgrains")
+    except PackageNotFoundError:
+        return ""
+
+
+_VERSION: Final = _version()
+"""Of the package that is installed; finding it out reads files."""
+
+
 class Heartbeat:
     """What one incarnation says about itself."""
 
@@ -29,7 +40,6 @@ class Heartbeat:
         """For how long the loop stood still, and where; told in the next heartbeat."""
         self._me = me
         self._kinds = kinds
-        self._version = _version()
         self._lag_s = 0.0
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -57,7 +67,7 @@ class Heartbeat:
             state,
             actor_statistics=ActorStatistics(counts),
             loop_lag_s=lag_s,
-            version=self._version,
+            version=_VERSION,
             stalled=stalled,
         )
 
@@ -66,10 +76,3 @@ class Heartbeat:
         self._lag_s = max(self._lag_s, now - self._due)
         self._due = now + LAG_INTERVAL_S
         self._timer = loop.call_at(self._due, self._measure, loop)
-
-
-def _version() -> str:
-    try:
-        return version("dbgrains")
-    except PackageNotFoundError:
-        return ""

@@ -11,7 +11,7 @@ from dbgrains.testing.simulation.faults import ALL_FAULTS
 from dbgrains.testing.simulation.storm import Storm, explain, run_storm
 from tests.simulation.workload import STORM
 
-SEEDS = range(int(os.environ.get("DBGRAINS_STORM_SEEDS", "2000")))
+SEEDS = range(int(os.environ.get("DBGRAINS_STORM_SEEDS", "400")))
 BLOCK = 25
 """Seeds per test: few enough that a report is read, many enough that pytest costs nothing."""
 
