@@ -13,6 +13,7 @@ from dbgrains.providers.redis import RedisProvider
 from dbgrains.redisio.acl import acl_rules
 from dbgrains.redisio.script import load_scripts
 from dbgrains.storage.redis import RedisIdentityStorage
+from dbgrains.storage.subscribers import RedisSubscriberStore
 from dbgrains.testing.conformance.cluster_provider import ProviderScene
 
 ROOT = Path(__file__).parents[3]
@@ -53,13 +54,17 @@ async def test_the_page_lists_every_key_that_is_written():
     [claimed] = await storage.claim(0, "a.1", "n", [("k/x", 1)])
     assert isinstance(claimed, Claimed)
     await storage.save(0, "k/x", "a.1", claimed.token, 0, b"x")
+    store = RedisSubscriberStore("redis://fake", client_factory=client)
+    await store.start("shop")
+    await store.open("news")
     async with client() as looking:
         written = sorted(key.decode() for key in await looking.keys("*"))
+    await store.stop()
     await storage.stop()
     await scene.close()
 
     listed = re.findall(r"^\| `(\{?dg:[^`]+)` \| (?:hash|set) \|", PAGE, re.MULTILINE)
-    names = {"<cluster>": "shop", "<shard>": "0", "<key>": "k/x", "<member id>": "a.1"}
+    names = {"<cluster>": "shop", "<shard>": "0", "<key>": "k/x", "<member id>": "a.1", "<topic>": "news"}
     for placeholder, value in names.items():
         listed = [key.replace(placeholder, value) for key in listed]
     assert written == sorted(listed)
