@@ -55,7 +55,7 @@ class IdentityLookupConformance(LookupChanges):
     def config(self) -> ClusterConfig:
         """Leases that a busy machine can keep, and that are over soon."""
         lease = LeaseConfig(
-            ttl_s=3.0, renew_interval_s=0.6, margin_s=0.9, gap_s=0.8, quarantine_s=3.0, storage_timeout_s=0.55
+            ttl_s=4.5, renew_interval_s=0.9, margin_s=1.35, gap_s=1.2, quarantine_s=4.5, storage_timeout_s=0.82
         )
         return ClusterConfig(shutdown_timeout_s=5.0, lease=lease)
 
