@@ -51,10 +51,10 @@ class GrainCalls:
 
 def contract_of(cls: Any) -> GrainContract:
     """The contract of a grain class; ConfigError for anything else."""
-    read: Any = getattr(cls, "contract", None)
-    if not isinstance(cls, type) or not callable(read):
+    if not isinstance(cls, type) or not callable(getattr(cls, "contract", None)):
         raise ConfigError(f"grain(...): got {cls!r:.80}; expected a subclass of Grain")
-    contract: GrainContract = read()
+    typed: Any = cls
+    contract: GrainContract = typed.contract()
     return contract
 
 

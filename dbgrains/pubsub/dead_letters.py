@@ -70,6 +70,7 @@ class DeadLetterOffice:
             batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
             if not self._waiting:
                 self._some.clear()
+            failure: DbgrainsError | None = None
             for attempt in range(ATTEMPTS_MAX):
                 try:
                     await self._publisher.publish_batch(self._topic, batch)

@@ -108,8 +108,8 @@ class LeastActivationsStrategy:
             self._loads, self._placed = request.loads, {}
         loads = [request.loads.get(host.id, 0) + self._placed.get(host.id, 0) for host in request.hosts]
         least = min(loads)
-        fewest = tuple(host for host, load in zip(request.hosts, loads, strict=True) if load == least)
-        chosen = self._ties.choose(replace(request, hosts=fewest)) if len(fewest) > 1 else fewest[0]
+        fewest = [host for host, load in zip(request.hosts, loads, strict=True) if load == least]
+        chosen = self._ties.choose(replace(request, hosts=tuple(fewest))) if len(fewest) > 1 else fewest[0]
         self._placed[chosen.id] = self._placed.get(chosen.id, 0) + 1
         return chosen
 
