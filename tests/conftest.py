@@ -22,6 +22,11 @@ settings.load_profile("dbgrains")
 _SEED = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of leases fail when the machine stands still: those get a second run."""
+    config.pluginmanager.import_plugin("tests.standstill")
+
+
 def pytest_report_header() -> str:
     """The seed of this run, so that a failure can be repeated."""
     return f"seed: {SEED_VARIABLE}={_SEED}"
