@@ -25,11 +25,12 @@ from dataclasses import replace
 from typing import Final
 
 from dbgrains.config import ClusterConfig
-from dbgrains.sansio import block_entries, failure_detector, gossip_state
+from dbgrains.sansio import block_entries, failure_detector
 from dbgrains.sansio.block_book import BlockBook, Changes
 from dbgrains.sansio.block_entries import BlockEntry
 from dbgrains.sansio.failure_detector import Contact, Health, Jury, Standing, Watched
-from dbgrains.sansio.gossip_state import NOTHING, Index, News, State, Update
+from dbgrains.sansio.gossip_book import GossipBook
+from dbgrains.sansio.gossip_state import News, State, Update
 from dbgrains.sansio.heartbeat import GossipKeys, MemberHeartbeat
 from dbgrains.sansio.member_view import members_of
 from dbgrains.sansio.membership_messages import (
@@ -69,31 +70,31 @@ class Membership:
         """`draw(n)` is a random number below n; `size_of(value)` what a gossiped value weighs in a message."""
         self.cluster = cluster
         self.my_id = my_id
-        self.state: State = {}
         self.view = Topology()
         self.book = BlockBook()
         self.health = Health()
         self.watched: dict[str, Watched] = {}
         self._config = config
         self._draw = draw
-        self._size_of = size_of
         self._is_client = is_client
         self._me: Member | None = None
         self._incarnation = 0
         self._listed: dict[str, Member] = {}
-        self._index = Index()
+        self._gossip = GossipBook(my_id, config.gossip, size_of)
         self._heartbeats: dict[str, MemberHeartbeat] = {}
         """The latest of each other member."""
         self._proven: set[str] = set()
         self._forgotten: dict[str, None] = {}
-        self._committed: dict[str, int] = {}
-        """Member → the own version that it is known to hold."""
         self._asked: set[str] = set()
         self._trying: set[str] = set()
         self._queue: list[str] = []
-        self._turn = 0
         self._ticked_at: float | None = None
         self._steps: list[Step] = []
+
+    @property
+    def state(self) -> State:
+        """The entries of everybody, as far as they are known here."""
+        return self._gossip.state
 
     # --- this process -------------------------------------------------------------------------------------
 
@@ -185,33 +186,21 @@ class Membership:
             member = self.view.get(id_)
             if member is not None:
                 self._asked.add(id_)
-                self._steps.append(Ask(member, self._request(id_), timeout_s))
-
-    def _request(self, peer_id: str) -> GossipRequest:
-        gossip = self._config.gossip
-        self._turn += 1
-        own = self.state.get(self.my_id)
-        news: tuple[News, ...] = ()
-        if own is not None:
-            news = self._cut([gossip_state.news_of(self.my_id, own, self._committed.get(peer_id, 0))])
-        digest = self._index.digest(self.state, self._turn, gossip.digest_max)
-        return GossipRequest(self.cluster, self.my_id, news, digest)
+                request = GossipRequest(self.cluster, self.my_id, *self._gossip.question(id_))
+                self._steps.append(Ask(member, request, timeout_s))
 
     def greetings(self) -> list[Step]:
         """Own entries to everybody at once: for news that must not wait for its round, such as a farewell."""
-        own = self.state.get(self.my_id)
-        if own is None:
+        news = self._gossip.own_news()
+        if not news:
             return []
-        return [
-            Tell(member, GossipRequest(self.cluster, self.my_id, self._cut([gossip_state.news_of(self.my_id, own, 0)])))
-            for member in self.view.members
-            if member.id != self.my_id
-        ]
+        greeting = GossipRequest(self.cluster, self.my_id, news)
+        return [Tell(member, greeting) for member in self.view.members if member.id != self.my_id]
 
     def loads(self, kind: str) -> dict[str, int]:
         """Member id → activations of `kind` there, as the latest heartbeats tell."""
         beats = dict(self._heartbeats)
-        own = self._said(self.my_id, GossipKeys.HEARTBEAT, None)
+        own = self._gossip.said(self.my_id, GossipKeys.HEARTBEAT)
         if isinstance(own, MemberHeartbeat):
             beats[self.my_id] = own
         return {id_: beat.actor_statistics.actor_count.get(kind, 0) for id_, beat in beats.items()}
@@ -231,10 +220,7 @@ class Membership:
         self._hear(sender, now)
         reply = GossipReply()
         if request.digest is not None:
-            ahead, wanted = self._index.compare(self.state, request.digest)
-            if self.my_id in self.state:
-                ahead.sort(key=lambda item: item[0] != self.my_id)
-            reply = GossipReply(self._cut(self._news(ahead)), wanted)
+            reply = GossipReply(*self._gossip.answer(request.digest))
         return reply, self._taken()
 
     def answered(self, request: Ask, reply: GossipReply, now: float) -> list[Step]:
@@ -248,18 +234,9 @@ class Membership:
         self._hear(id_, now)
         if reply.refused:
             return self._taken()
-        own = next((item for item in request.request.news if item.owner == self.my_id), None)
-        if own is not None and own.entries:
-            self._committed[id_] = own.entries[-1][1].sequence
+        self._gossip.taken(id_, request.request.news)
         self._learn(reply.news, now)
-        ahead = []
-        for item in reply.wanted:
-            owner = self._index.owners.get(item.owner_hash)
-            if owner == self.my_id:
-                self._committed[id_] = item.version
-            if owner is not None:
-                ahead.append((owner, item.version))
-        if news := self._cut(self._news(ahead)):
+        if news := self._gossip.wanted_by(id_, reply.wanted):
             self._steps.append(Tell(request.member, GossipRequest(self.cluster, self.my_id, news)))
         return self._taken()
 
@@ -270,7 +247,7 @@ class Membership:
         known = self.watched.get(id_)
         if known is None or id_ not in self.view or id_ == self.my_id:
             return self._taken()
-        self._committed.pop(id_, None)
+        self._gossip.not_taken(id_)
         self.watched[id_] = failure_detector.missed(known, now, contact)
         if self._is_client or known.suspected_at is not None or id_ in self._trying:
             return self._taken()
@@ -336,7 +313,7 @@ class Membership:
         suspects = {
             id_: known.incarnation for id_, known in self.watched.items() if known.suspected_at is not None
         }  # fmt: skip
-        if suspects != self._said(self.my_id, GossipKeys.SUSPECTS, {}):
+        if suspects != self._gossip.said(self.my_id, GossipKeys.SUSPECTS, {}):
             self._write({GossipKeys.SUSPECTS: suspects}, now)
 
     def _judge(self, now: float, wall: float) -> None:
@@ -368,7 +345,7 @@ class Membership:
     def _votes(self, voter: str, id_: str, incarnation: int) -> bool:
         if not self._reaches(voter):
             return False
-        suspects = self._said(voter, GossipKeys.SUSPECTS, {})
+        suspects = self._gossip.said(voter, GossipKeys.SUSPECTS, {})
         return isinstance(suspects, Mapping) and suspects.get(id_, -1) >= incarnation
 
     def _reaches(self, id_: str) -> bool:
@@ -392,12 +369,8 @@ class Membership:
             for item in news
             if item.owner != self.my_id and item.owner not in self._forgotten and item.owner not in self.book.ids
         ]
-        before = self.state
-        self.state, updates = gossip_state.merge(before, welcome, now)
-        for owner in {update.owner for update in updates} - before.keys():
-            self._index.add(owner)
         changes = False
-        for update in updates:
+        for update in self._gossip.merge(welcome, now):
             self._steps.append(Learned(update))
             match update.key:
                 case GossipKeys.HEARTBEAT:
@@ -425,7 +398,7 @@ class Membership:
             return
         self._incarnation = suspects[self.my_id] + 1
         self.health = self.health.worse()
-        heartbeat = self._said(self.my_id, GossipKeys.HEARTBEAT, None)
+        heartbeat = self._gossip.said(self.my_id, GossipKeys.HEARTBEAT)
         if isinstance(heartbeat, MemberHeartbeat):
             self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation, encoded=b"")}, now)
 
@@ -477,11 +450,9 @@ class Membership:
                 self._forget(id_)
 
     def _forget(self, id_: str) -> None:
-        self.state = {owner: owned for owner, owned in self.state.items() if owner != id_}
-        self._index.remove(id_)
+        self._gossip.forget(id_)
         self._heartbeats.pop(id_, None)
         self.watched.pop(id_, None)
-        self._committed.pop(id_, None)
         self._proven.discard(id_)
         self._forgotten[id_] = None
         while len(self._forgotten) > FORGOTTEN_MAX:
@@ -490,22 +461,7 @@ class Membership:
     # --- common -------------------------------------------------------------------------------------------
 
     def _write(self, values: Mapping[str, object], now: float) -> None:
-        self.state = gossip_state.write(self.state, self.my_id, values, now)
-        self._index.add(self.my_id)
-        entries = self.state[self.my_id].entries
-        self._steps += [Learned(Update(self.my_id, key, entries[key])) for key in values]
-
-    def _said(self, owner: str, key: str, default: object) -> object:
-        entry = self.state.get(owner, NOTHING).entries.get(key)
-        return default if entry is None else entry.value
-
-    def _news(self, ahead: Iterable[tuple[str, int]]) -> list[News]:
-        state = self.state
-        return [gossip_state.news_of(owner, state[owner], since) for owner, since in ahead if owner in state]
-
-    def _cut(self, news: Iterable[News]) -> tuple[News, ...]:
-        gossip = self._config.gossip
-        return gossip_state.cut(news, gossip.max_send, gossip.message_bytes_max, self._size_of)
+        self._steps += [Learned(update) for update in self._gossip.write(values, now)]
 
     def _shuffled(self, items: list[str]) -> list[str]:
         for last in range(len(items) - 1, 0, -1):
