@@ -23,7 +23,6 @@ import asyncio
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -33,11 +32,9 @@ import structlog
 
 from dbgrains.cluster.interfaces import ClusterServices
 from dbgrains.errors import AlreadyStartedError, ConfigError, StorageConfigError, StorageError
-from dbgrains.redisio.acl import grant_hint
-from dbgrains.redisio.checks import check_server
 from dbgrains.redisio.client import ClientFactory, ScriptClient
 from dbgrains.redisio.deployment import parse_deployment
-from dbgrains.redisio.opening import client_for
+from dbgrains.redisio.opening import RedisAccess
 from dbgrains.redisio.script import load_scripts
 from dbgrains.redisio.target import RedisTls
 from dbgrains.sansio.topology import Member
@@ -75,7 +72,7 @@ class RedisProvider:
         sentinel_password: str | None = None,
         client_factory: ClientFactory | None = None,
     ) -> None:
-        self._deployment = parse_deployment(
+        deployment = parse_deployment(
             url,
             username=username,
             password=password,
@@ -83,9 +80,7 @@ class RedisProvider:
             sentinel_username=sentinel_username,
             sentinel_password=sentinel_password,
         )
-        self._allow_eviction = allow_eviction
-        self._factory = client_factory
-        self._client: ScriptClient | None = None
+        self._redis = RedisAccess(deployment, connections=1, allow_eviction=allow_eviction, factory=client_factory)
         self._services: ClusterServices | None = None
         self._task: asyncio.Task[None] | None = None
         self._reset()
@@ -108,28 +103,20 @@ class RedisProvider:
         Raises StorageError subclasses when Redis cannot be used, ConfigError when a live member that displaced
         this process has its address.
         """
-        if self._services is not None:
+        if self._redis.client is not None:
             raise AlreadyStartedError(f"the provider of cluster {services.cluster_name!r} is already started")
         lease = services.config.lease
         tag = f"{{dg:{services.cluster_name}:members}}"
         self._reset()
         self._keys = [f"{tag}:M", f"{tag}:R"]
         self._services = services
-        self._client = client_for(
-            self._deployment,
-            timeout_s=lease.storage_timeout_s,
-            needed=grant_hint(services.cluster_name, self._deployment.username),
-            connections=1,
-            factory=self._factory,
-        )
-        self._client.start()
         try:
-            await self._client.connect(partial(check_server, allow_eviction=self._allow_eviction))
-            await self._beat(services, self._client)
+            client = await self._redis.open(services.cluster_name, timeout_s=lease.storage_timeout_s)
+            await self._beat(services, client)
         except BaseException:
             await self.stop(graceful=self._reported is not None)
             raise
-        self._task = asyncio.create_task(self._run(services, self._client), name="redis provider")
+        self._task = asyncio.create_task(self._run(services, client), name="redis provider")
 
     async def stop(self, *, graceful: bool) -> None:
         task, self._task = self._task, None
@@ -137,7 +124,7 @@ class RedisProvider:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         services, self._services = self._services, None
-        client, self._client = self._client, None
+        client = self._redis.client
         if client is None or services is None:
             return
         try:
@@ -146,10 +133,10 @@ class RedisProvider:
         except StorageError as error:
             log.warning("registration not taken back, it will run out", **_fields(services), error=str(error))
         finally:
-            await client.stop()
+            await self._redis.close()
 
     async def withdraw(self) -> None:
-        services, client = self._services, self._client
+        services, client = self._services, self._redis.client
         if services is not None and client is not None:
             await self._beat(services, client)
 
@@ -271,7 +258,7 @@ class RedisProvider:
 
     def __repr__(self) -> str:
         seen = "not started" if self._services is None else f"{len(self._reported or ())} members"
-        return f"RedisProvider({self._deployment}, {seen})"
+        return f"RedisProvider({self._redis.deployment}, {seen})"
 
 
 def _member(id: str, data: bytes) -> Member:

@@ -1,12 +1,55 @@
-"""The client for a deployment."""
+"""The client for a deployment, and what a cluster's keys are reached through."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from dbgrains.errors import ConfigError
+from dbgrains.redisio.acl import grant_hint
+from dbgrains.redisio.checks import check_server
 from dbgrains.redisio.client import ClientFactory, RedisClient, ScriptClient
 from dbgrains.redisio.cluster import ClusterClient
 from dbgrains.redisio.deployment import ClusterNodes, Deployment, SingleServer, WatchedPrimary
 from dbgrains.redisio.sentinel import SentinelClient
+
+
+class RedisAccess:
+    """One component's way to the keys of its cluster. Its servers are checked before it uses them."""
+
+    def __init__(
+        self, deployment: Deployment, *, connections: int, allow_eviction: bool, factory: ClientFactory | None
+    ) -> None:
+        self.deployment = deployment
+        self.client: ScriptClient | None = None
+        """None while it is not open."""
+        self._connections = connections
+        self._allow_eviction = allow_eviction
+        self._factory = factory
+
+    async def open(self, cluster: str, *, timeout_s: float) -> ScriptClient:
+        """Connect, and check each server; nothing stays open when that fails."""
+        self.client = client = client_for(
+            self.deployment,
+            timeout_s=timeout_s,
+            needed=grant_hint(cluster, self.deployment.username),
+            connections=self._connections,
+            factory=self._factory,
+        )
+        client.start()
+        try:
+            await client.connect(partial(check_server, allow_eviction=self._allow_eviction))
+        except BaseException:
+            await self.close()
+            raise
+        return client
+
+    async def close(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            await client.stop()
+
+    def __repr__(self) -> str:
+        return f"RedisAccess({self.deployment}, {'open' if self.client else 'closed'})"
 
 
 def client_for(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +29,10 @@ from dbgrains.lookups.identity_storage import (
     StoredState,
     SweepReply,
 )
-from dbgrains.redisio.acl import grant_hint
-from dbgrains.redisio.checks import Continuity, check_scripts, check_server
+from dbgrains.redisio.checks import Continuity, check_scripts
 from dbgrains.redisio.client import ClientFactory, ScriptClient
 from dbgrains.redisio.deployment import ClusterNodes, parse_deployment
-from dbgrains.redisio.opening import client_for
+from dbgrains.redisio.opening import RedisAccess
 from dbgrains.redisio.reply import as_text
 from dbgrains.redisio.script import load_scripts
 from dbgrains.redisio.target import RedisTls
@@ -97,11 +95,13 @@ class RedisIdentityStorage:
         if continuity not in ("warn", "strict"):
             raise ConfigError(f"continuity: got {continuity!r}; expected 'warn' or 'strict'")
         self._wanted_shards = shards
-        self._allow_eviction = allow_eviction
         self._continuity: Continuity = continuity
-        self._connections = check_count("connections", connections)
-        self._factory = client_factory
-        self._client: ScriptClient | None = None
+        self._redis = RedisAccess(
+            self._deployment,
+            connections=check_count("connections", connections),
+            allow_eviction=allow_eviction,
+            factory=client_factory,
+        )
         self._cluster = ""
         self._shards = 0
         self._keys: list[ShardKeys] = []
@@ -113,24 +113,16 @@ class RedisIdentityStorage:
         return self._shards
 
     async def start(self, cluster: str, terms: LeaseTerms, *, operation_timeout_s: float) -> None:
-        if self._client is not None:
+        if self._redis.client is not None:
             raise ConfigError("redis: this storage is started already; one storage serves one cluster")
         self._cluster = check_cluster_name(cluster)
         self._ttl, self._gap, self._quarantine = _us(terms.ttl_s), _us(terms.gap_s), _us(terms.quarantine_s)
-        self._client = client_for(
-            self._deployment,
-            timeout_s=operation_timeout_s,
-            needed=grant_hint(cluster, self._deployment.username),
-            connections=self._connections,
-            factory=self._factory,
-        )
-        self._client.start()
+        client = await self._redis.open(cluster, timeout_s=operation_timeout_s)
         try:
-            await self._client.connect(partial(check_server, allow_eviction=self._allow_eviction))
             self._shards = await self._agree_on_layout(self._wanted_shards or 0)
             self._keys = [ShardKeys(cluster, shard) for shard in range(self._shards)]
             await check_scripts(
-                self._client,
+                client,
                 _SCRIPTS["probe"],
                 self._keys[0].history,
                 where=str(self._deployment),
@@ -141,9 +133,7 @@ class RedisIdentityStorage:
             raise
 
     async def stop(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.stop()
+        await self._redis.close()
 
     async def join(self, shard: int, member: str, nonce: str, address: str, token_seen: int) -> LeaseReply:
         # Everything may have been deleted since we started: restore the layout before somebody else invents one.
@@ -338,9 +328,10 @@ class RedisIdentityStorage:
         return error
 
     def _running(self) -> ScriptClient:
-        if self._client is None:
+        client = self._redis.client
+        if client is None:
             raise StorageUnavailableError("redis: the storage is not running")
-        return self._client
+        return client
 
     def _check_batch(self, keys: Sequence[str]) -> None:
         if len(keys) > self.batch_max:

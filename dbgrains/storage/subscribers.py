@@ -10,7 +10,6 @@ Topic, kind and identity are percent-encoded. Each verb is one script in `subscr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,11 +18,9 @@ from dbgrains.config import check_positive
 from dbgrains.errors import ConfigError, StorageCorruptError, StorageUnavailableError
 from dbgrains.pubsub.subscriber_store import Changed, OpenedTopic
 from dbgrains.pubsub.subscription import Subscription, subscription_of
-from dbgrains.redisio.acl import grant_hint
-from dbgrains.redisio.checks import check_server
-from dbgrains.redisio.client import ClientFactory, ScriptClient
+from dbgrains.redisio.client import ClientFactory
 from dbgrains.redisio.deployment import parse_deployment
-from dbgrains.redisio.opening import client_for
+from dbgrains.redisio.opening import RedisAccess
 from dbgrains.redisio.script import load_scripts
 from dbgrains.redisio.target import RedisTls
 from dbgrains.sansio.identity import check_cluster_name
@@ -55,7 +52,7 @@ class RedisSubscriberStore:
         sentinel_password: str | None = None,
         client_factory: ClientFactory | None = None,
     ) -> None:
-        self._deployment = parse_deployment(
+        deployment = parse_deployment(
             url,
             username=username,
             password=password,
@@ -63,34 +60,18 @@ class RedisSubscriberStore:
             sentinel_username=sentinel_username,
             sentinel_password=sentinel_password,
         )
-        self._allow_eviction = allow_eviction
+        self._redis = RedisAccess(deployment, connections=1, allow_eviction=allow_eviction, factory=client_factory)
         self._timeout_s = check_positive("timeout_s", timeout_s)
-        self._factory = client_factory
-        self._client: ScriptClient | None = None
         self._prefix = ""
 
     async def start(self, cluster: str) -> None:
-        if self._client is not None:
+        if self._redis.client is not None:
             raise ConfigError("redis: this subscriber store is started already; one store serves one cluster")
         self._prefix = f"{{dg:{check_cluster_name(cluster)}:T:"
-        self._client = client_for(
-            self._deployment,
-            timeout_s=self._timeout_s,
-            needed=grant_hint(cluster, self._deployment.username),
-            connections=1,
-            factory=self._factory,
-        )
-        self._client.start()
-        try:
-            await self._client.connect(partial(check_server, allow_eviction=self._allow_eviction))
-        except BaseException:
-            await self.stop()
-            raise
+        await self._redis.open(cluster, timeout_s=self._timeout_s)
 
     async def stop(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.stop()
+        await self._redis.close()
 
     async def open(self, topic: str) -> OpenedTopic:
         key = self._key(topic)
@@ -136,12 +117,13 @@ class RedisSubscriberStore:
         return _text(await self._run(script, key, *arguments))
 
     async def _run(self, script: str, key: str, *arguments: str | int) -> Any:
-        if self._client is None:
+        client = self._redis.client
+        if client is None:
             raise StorageUnavailableError("redis: the subscriber store is not running")
-        return await self._client.run(_SCRIPTS[script], [key], arguments)
+        return await client.run(_SCRIPTS[script], [key], arguments)
 
     def __repr__(self) -> str:
-        return f"RedisSubscriberStore({self._deployment})"
+        return f"RedisSubscriberStore({self._redis.deployment})"
 
 
 def _fields(subscriptions: Sequence[Subscription]) -> Iterator[str]:
