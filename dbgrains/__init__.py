@@ -43,6 +43,7 @@ from dbgrains.cluster.watchdog import LoopStalled
 
 # Settings
 from dbgrains.config import (
+    ActivationBudgetConfig,
     ActorSystemConfig,
     BatchingProducerConfig,
     ClusterConfig,
@@ -143,6 +144,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PID",
+    "ActivationBudgetConfig",
     "ActivationFailedError",
     "Actor",
     "ActorFailedError",

@@ -342,6 +342,27 @@ class FailureDetectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ActivationBudgetConfig:
+    """How fast a member starts the grains that a lost member leaves behind. Nothing is paced at other times."""
+
+    rate_per_s: float = 5_000.0
+    """Activations of one kind per second on one member: fewer than it could start if it did nothing else, so that the
+    grains that live there are answered meanwhile."""
+
+    burst: int = 1_000
+    """So many begin at once, so that the loss of a member with few grains is noticed by nobody."""
+
+    window_s: float = 10.0
+    """How long after the last suspicion or loss of a member. Above the time until its lease is over and its grains
+    may be started elsewhere."""
+
+    def __post_init__(self) -> None:
+        check_positive("activation_budget.rate_per_s", self.rate_per_s)
+        check_count("activation_budget.burst", self.burst)
+        check_positive("activation_budget.window_s", self.window_s, maximum=3600)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
     """Plain values that steer a cluster. `Cluster(...)` takes everything that is not a plain value."""
 
@@ -416,6 +437,9 @@ class ClusterConfig:
 
     failure_detection: FailureDetectionConfig = field(default_factory=FailureDetectionConfig)
     """When a silent member is suspected, and when it is given up."""
+
+    activation_budget: ActivationBudgetConfig | None = field(default_factory=ActivationBudgetConfig)
+    """How fast the grains of a lost member are started elsewhere; None: as fast as they are called."""
 
     def __post_init__(self) -> None:
         check_positive("request_timeout_s", self.request_timeout_s, maximum=REQUEST_TIMEOUT_S_MAX)

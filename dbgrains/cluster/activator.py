@@ -67,6 +67,10 @@ class Activator:
             if idle_timeout_s is not None:
                 self._sweepers.run(sweep_idle(self, hosted, idle_timeout_s), f"dbgrains idle {hosted.name}")
 
+    def member_lost(self) -> None:
+        """A member fell silent, or is gone without a farewell: its grains will be called here, all at once."""
+        self.starting.pacing.open()
+
     # --- requests -----------------------------------------------------------------------------------------
 
     def find(self, kind: str, identity: str) -> GrainCell | None:

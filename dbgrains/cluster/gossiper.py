@@ -20,7 +20,7 @@ from dbgrains.errors import DbgrainsError, MessageError, NotHereError, Unreachab
 from dbgrains.remote.handshake import Lane
 from dbgrains.sansio.failure_detector import Contact
 from dbgrains.sansio.gossip_state import Update
-from dbgrains.sansio.heartbeat import MemberHeartbeat
+from dbgrains.sansio.heartbeat import GossipKeys, MemberHeartbeat, MemberState
 from dbgrains.sansio.membership import Membership
 from dbgrains.sansio.membership_messages import (
     Ask,
@@ -162,6 +162,13 @@ class Gossiper(Process):
     def publish(self, key: str, value: object) -> None:
         """Write an own entry."""
         self._do(self.machine.publish({key: value}, self._now()))
+
+    def said_farewell(self, member_id: str) -> bool:
+        """Whether a member told that it leaves, as opposed to one that is lost."""
+        owned = self.machine.state.get(member_id)
+        entry = None if owned is None else owned.entries.get(GossipKeys.HEARTBEAT)
+        beat = None if entry is None else entry.value
+        return isinstance(beat, MemberHeartbeat) and beat.state in (MemberState.LEAVING, MemberState.LEFT)
 
     def block(self, member_id: str, reason: str) -> None:
         """This incarnation is out."""

@@ -443,6 +443,7 @@ class Node:
         log.info("member suspected" if suspected else "member heard of again", **self._names(), peer=member_id)
         if suspected:
             self.members.suspect(member_id, math.inf)
+            self.activator.member_lost()
         else:
             self.members.trust(member_id)
 
@@ -483,6 +484,8 @@ class Node:
             self._install(View(1 if self._provider is None else 0, change.topology))
         for member in change.left:
             self.cache.forget_member(member.id)
+            if not self.gossiper.said_farewell(member.id):
+                self.activator.member_lost()
             if self.remote is not None:
                 # Not at once: a member leaves the list first, and then finishes what it has begun for others.
                 self._farewells[member.id] = self.system.loop.call_later(

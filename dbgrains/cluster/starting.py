@@ -9,7 +9,8 @@
 
 The lookup is asked by the shortest way that it has: here and now when its `admit` cannot wait, as a question that
 it answers together with others when it is a `BulkLookup`, and in a task otherwise. A task also does what rarely
-happens: asking the kind's predicate, and waiting when the lookup says later.
+happens: asking the kind's predicate, and waiting when the lookup says later. After a member was lost, it may not be
+everybody's turn at once: see `pacing`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dbgrains.actor.turn import step_to_end
 from dbgrains.cluster.admission import Admission, moved
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.interfaces import BulkLookup, Elsewhere, Granted
+from dbgrains.cluster.pacing import Pacing
 from dbgrains.cluster.pending import Phase
 from dbgrains.errors import ActivationFailedError, DbgrainsError
 from dbgrains.sansio.identity import ClusterIdentity
@@ -57,11 +59,16 @@ class Starting:
         """The lookup admits without waiting."""
         self._ask = lookup.ask if isinstance(lookup, BulkLookup) else None
         self._questions: set[_Question] = set()
+        self.pacing = Pacing(system, config.activation_budget, delivery, self._admit)
 
     # --- admission ----------------------------------------------------------------------------------------
 
     def admit(self, pending: Pending) -> None:
-        """Ask for the grant, and go on when it is there."""
+        """Ask for the grant as soon as it is this identity's turn, and go on when it is there."""
+        if not (self.pacing.is_open and self.pacing.holds(pending)):
+            self._admit(pending)
+
+    def _admit(self, pending: Pending) -> None:
         if pending.hosted.kind.can_spawn is not None or not (self._ask is not None or self.at_once):
             self._patiently(pending)
         elif self._ask is not None:
@@ -100,8 +107,10 @@ class Starting:
         return bool(self._questions)
 
     def close(self) -> None:
-        """Wait for no better answers."""
+        """Wait for no better answers, and for nobody's turn."""
         self._admission.close()
+        for pending in self.pacing.close():
+            self.fail(pending, self._activator.leaving(pending))
 
     def give_up(self) -> None:
         """Wait for no answers at all; what is granted all the same is given back by who granted it."""
