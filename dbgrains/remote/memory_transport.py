@@ -13,6 +13,7 @@ from typing import Final
 
 from dbgrains.errors import ConfigError, ConnectionLostError, UnreachableError
 from dbgrains.remote.addresses import join
+from dbgrains.remote.in_memory import MemoryListener, Waiters
 from dbgrains.remote.transport import Accept, Connection, Listener
 
 FRAMES_MAX: Final = 16
@@ -23,7 +24,7 @@ class MemoryNetwork:
     """What connects the transports of one test. Two networks do not know each other."""
 
     def __init__(self) -> None:
-        self._listeners: dict[str, _MemoryListener] = {}
+        self._listeners: dict[str, MemoryListener[MemoryTransport]] = {}
         self._pipes: set[_Pipe] = set()
         self._cut: set[frozenset[str]] = set()
         self._held: set[frozenset[str]] = set()
@@ -81,7 +82,7 @@ class MemoryTransport:
         address = join(host, port)
         if address in network._listeners:
             raise ConfigError(f"cannot bind {address}: address already in use")
-        listener = network._listeners[address] = _MemoryListener(network, self, address, port, accept)
+        listener = MemoryListener(network._listeners, self, address, port, accept)
         self.names.add(address)
         return listener
 
@@ -91,14 +92,15 @@ class MemoryTransport:
         listener = network._listeners.get(address)
         if listener is None:
             raise UnreachableError(f"{address} cannot be reached: connection refused", refused=True)
-        names = frozenset(self.names | listener.transport.names)
+        names = frozenset(self.names | listener.owner.names)
         if network._is(network._cut, names):
             raise UnreachableError(f"{address} cannot be reached: the network is cut")
         pipe = _Pipe(network, names)
-        for pipes in (network._pipes, self._pipes, listener.transport._pipes):
+        for pipes in (network._pipes, self._pipes, listener.owner._pipes):
             pipes.add(pipe)
             pipe.owners.append(pipes)
-        listener.accepted(_MemoryConnection(pipe, 1, min(self.names, default="client")))
+        accepted = _MemoryConnection(pipe, 1, min(self.names, default="client"))
+        listener.accepted(accepted, asyncio.get_running_loop())
         return _MemoryConnection(pipe, 0, address)
 
     async def explain(self, address: str) -> str:
@@ -109,10 +111,11 @@ class MemoryTransport:
             pipe.break_off("the transport was closed")
 
 
-class _Pipe:
+class _Pipe(Waiters):
     """One stream: a bounded queue per direction, and what became of it."""
 
     def __init__(self, network: MemoryNetwork, names: frozenset[str]) -> None:
+        super().__init__()
         self.names = names
         self.owners: list[set[_Pipe]] = []
         self.queues: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
@@ -120,23 +123,10 @@ class _Pipe:
         self.closed_by: int | None = None
         self.broken: str | None = None
         self._network = network
-        self._changed: list[asyncio.Future[None]] = []
 
     @property
     def held(self) -> bool:
         return self._network._is(self._network._held, self.names)
-
-    def wake(self) -> None:
-        changed, self._changed = self._changed, []
-        for future in changed:
-            if not future.done():
-                future.set_result(None)
-
-    async def change(self) -> None:
-        """Until something may be different."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._changed.append(future)
-        await future
 
     def close(self, end: int) -> None:
         if self.closed_by is None:
@@ -204,38 +194,5 @@ class _MemoryConnection:
     async def close(self, reason: str = "") -> None:
         self._pipe.close(self._end)
 
-
-class _MemoryListener:
-    def __init__(
-        self, network: MemoryNetwork, transport: MemoryTransport, address: str, port: int, accept: Accept
-    ) -> None:
-        self.transport = transport
-        self._network = network
-        self._address = address
-        self._port = port
-        self._accept = accept
-        self._running: dict[asyncio.Task[None], _MemoryConnection] = {}
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    def accepted(self, connection: _MemoryConnection) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(connection), name=f"dbgrains-memory-{self._address}")
-        self._running[task] = connection
-        task.add_done_callback(self._running.pop)
-
-    async def _run(self, connection: _MemoryConnection) -> None:
-        try:
-            await self._accept(connection)
-        finally:
-            await connection.close()
-
-    async def stop(self, grace_s: float = 0.0) -> None:
-        self._network._listeners.pop(self._address, None)
-        if self._running and grace_s > 0:
-            await asyncio.wait(self._running, timeout=grace_s)
-        for connection in list(self._running.values()):
-            connection._pipe.break_off("the listener was stopped")
-        if self._running:
-            await asyncio.wait(list(self._running))
+    def break_off(self, reason: str) -> None:
+        self._pipe.break_off(reason)

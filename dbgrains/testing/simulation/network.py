@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 from dbgrains.errors import ConfigError, ConnectionLostError, UnreachableError
 from dbgrains.remote.addresses import join
+from dbgrains.remote.in_memory import MemoryListener, Waiters
 from dbgrains.remote.transport import Accept, Connection, Listener
 from dbgrains.testing.simulation.timeline import Process, Timeline
 
@@ -53,7 +54,7 @@ class SimulatedNetwork:
         self.powerless: set[str] = set()
         """Processes that end, if they crash, without a word to those who are connected."""
         self._blocked: dict[tuple[str, str], None] = {}
-        self._listeners: dict[str, _Listener] = {}
+        self._listeners: dict[str, MemoryListener[Process]] = {}
         self._streams: dict[_Stream, None] = {}
         self._ports: dict[str, int] = {}
 
@@ -135,7 +136,7 @@ class SimulatedNetwork:
         self._watch()
 
     def _crashed(self, process: Process) -> None:
-        for address in [a for a, listener in self._listeners.items() if listener.process is process]:
+        for address in [a for a, listener in self._listeners.items() if listener.owner is process]:
             del self._listeners[address]
         for stream in [stream for stream in self._streams if any(end.process is process for end in stream.ends)]:
             if process.name not in self.powerless:
@@ -159,8 +160,7 @@ class SimulatedTransport:
         address = join(host, port)
         if address in network._listeners:
             raise ConfigError(f"cannot bind {address}: address already in use")
-        listener = network._listeners[address] = _Listener(network, self._process, address, port, accept)
-        return listener
+        return MemoryListener(network._listeners, self._process, address, port, accept)
 
     async def connect(self, address: str) -> Connection:
         network, process = self._network, self._process
@@ -168,14 +168,14 @@ class SimulatedTransport:
         listener = network._listeners.get(address)
         if listener is None:
             raise UnreachableError(f"{address} cannot be reached: connection refused")
-        stream = _Stream(network, process, listener.process, address)
+        stream = _Stream(network, process, listener.owner, address)
         if network._is_silent(stream):
             await asyncio.sleep(network.connect_timeout_s)
             raise UnreachableError(f"{address} cannot be reached: no answer")
         network._streams[stream] = None
         self._streams[stream] = None
         stream.owner = self._streams
-        listener.accepted(stream.ends[1])
+        listener.accepted(stream.ends[1], listener.owner.loop)
         return stream.ends[0]
 
     async def explain(self, address: str) -> str:
@@ -234,10 +234,11 @@ class _Stream:
         self.owner.pop(self, None)
 
 
-class _End:
+class _End(Waiters):
     """One end of a stream."""
 
     def __init__(self, stream: _Stream, process: Process, peer: str) -> None:
+        super().__init__()
         self.process = process
         self.under_way: deque[tuple[float, _Frame]] = deque()
         """What is on its way to this end."""
@@ -246,7 +247,6 @@ class _End:
         self._peer = peer
         self._arrived: deque[_Frame] = deque()
         self._closed = False
-        self._changed: list[asyncio.Future[None]] = []
 
     @property
     def peer(self) -> str:
@@ -262,7 +262,7 @@ class _End:
         while (
             len(other.under_way) + len(other._arrived) >= FRAMES_MAX and stream.broken is None and not self._is_over()
         ):
-            await self._change()
+            await self.change()
         if stream.broken is not None:
             raise ConnectionLostError(stream.broken)
         if self._is_over():
@@ -283,7 +283,7 @@ class _End:
                 return frame
             if stream.broken is not None:
                 raise ConnectionLostError(stream.broken)
-            await self._change()
+            await self.change()
 
     async def close(self, reason: str = "") -> None:
         if not self._closed:
@@ -291,6 +291,9 @@ class _End:
             if self._stream.broken is None:
                 self._stream.transmit(self, None)
             self.wake()
+
+    def break_off(self, reason: str) -> None:
+        self._stream.break_off(reason)
 
     def arrive(self) -> None:
         """Take what has come as far as this end, as long as the link is open."""
@@ -311,51 +314,5 @@ class _End:
         if came:
             self.wake()
 
-    def wake(self) -> None:
-        changed, self._changed = self._changed, []
-        for future in changed:
-            if not future.done():
-                future.set_result(None)
-
     def _is_over(self) -> bool:
         return self._closed or (bool(self._arrived) and self._arrived[-1] is None)
-
-    async def _change(self) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._changed.append(future)
-        await future
-
-
-class _Listener:
-    def __init__(self, network: SimulatedNetwork, process: Process, address: str, port: int, accept: Accept) -> None:
-        self.process = process
-        self._network = network
-        self._address = address
-        self._port = port
-        self._accept = accept
-        self._running: dict[asyncio.Task[None], _End] = {}
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    def accepted(self, connection: _End) -> None:
-        task = self.process.loop.create_task(self._run(connection))
-        self._running[task] = connection
-        task.add_done_callback(self._running.pop)
-
-    async def _run(self, connection: _End) -> None:
-        try:
-            await self._accept(connection)
-        finally:
-            await connection.close()
-
-    async def stop(self, grace_s: float = 0.0) -> None:
-        if self._network._listeners.get(self._address) is self:
-            del self._network._listeners[self._address]
-        if self._running and grace_s > 0:
-            await asyncio.wait(self._running, timeout=grace_s)
-        for connection in list(self._running.values()):
-            connection._stream.break_off("the listener was stopped")
-        if self._running:
-            await asyncio.wait(list(self._running))
