@@ -15,19 +15,16 @@ import structlog
 from redis import exceptions as redis_errors
 from redis.crc import key_slot
 
-from dbgrains.actor.failure_text import failure_fields
 from dbgrains.errors import StorageConfigError, StorageError, StorageUnavailableError
 from dbgrains.redisio.client import START_ATTEMPTS, Check, RedisClient
 from dbgrains.redisio.deployment import ClusterNodes
 from dbgrains.redisio.lane import Command
+from dbgrains.redisio.lookout import Lookout
 from dbgrains.redisio.reply import as_text
 from dbgrains.redisio.script import Script
 from dbgrains.redisio.slots import Address, SlotMap, primaries_of
 
 _LOOK_EVERY_S: Final = 5.0
-_LOOK_PAUSE_S: Final = 0.1
-"""The least between two looks at the map, however much fails meanwhile."""
-
 REDIRECTIONS_MAX: Final = 4
 
 log = structlog.get_logger()
@@ -46,19 +43,13 @@ class ClusterClient:
         self._clients: dict[Address, RedisClient] = {}
         self._check: Check | None = None
         self._checked: set[Address] = set()
-        self._look = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._work: set[asyncio.Task[None]] = set()
+        self._lookout = Lookout(self._look, every_s=_LOOK_EVERY_S, where=str(nodes))
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._watch(), name="redis cluster watch")
+        self._lookout.start()
 
     async def stop(self) -> None:
-        tasks = [task for task in (self._task, *self._work) if task is not None]
-        self._task = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._lookout.stop()
         clients, self._clients = self._clients, {}
         await asyncio.gather(*(client.stop() for client in clients.values()))
 
@@ -131,27 +122,27 @@ class ClusterClient:
         """What the slot's node replies, and which that was. An error reply is returned, unless it is a redirection."""
         owner = self._slots.owner(slot)
         if owner is None:
-            self._look.set()
+            self._lookout.ask()
             raise StorageUnavailableError(f"redis: nobody is known to serve slot {slot} of {self._deployment}")
         client, asking = self._client(owner), False
         for _ in range(REDIRECTIONS_MAX):
             try:
                 reply = await client.exchange(command(client, asking), lease=lease, confirmed=confirmed)
             except StorageUnavailableError:
-                self._look.set()
+                self._lookout.ask()
                 raise
             verdict = reply[0] if confirmed else reply
             if not isinstance(verdict, Exception):
                 return client, reply
             if not isinstance(verdict, redis_errors.AskError):
                 if isinstance(verdict, redis_errors.ClusterDownError | redis_errors.ReadOnlyError):
-                    self._look.set()
+                    self._lookout.ask()
                 return client, reply
             address = (verdict.host or client.target.host, verdict.port)
             asking = not isinstance(verdict, redis_errors.MovedError)
             if not asking:
                 self._slots.redirected(slot, address)
-                self._look.set()
+                self._lookout.ask()
             client = self._client(address)
         raise StorageUnavailableError(
             f"redis: slot {slot} of {self._deployment} was redirected {REDIRECTIONS_MAX} times"
@@ -172,24 +163,10 @@ class ClusterClient:
 
     # --- the map ------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._look.wait()
-            except TimeoutError:
-                pass
-            self._look.clear()
-            try:
-                if (error := await self._learn()) is not None:
-                    log.debug("the map of the redis cluster is not refreshed", error=str(error))
-                await self._tend()
-            except Exception as error:  # noqa: BLE001  without this loop a new primary would never be found
-                log.error(
-                    "looking at the redis cluster failed in an unexpected way", nodes=str(self._deployment),
-                    **failure_fields(error),
-                )  # fmt: skip
-            await asyncio.sleep(_LOOK_PAUSE_S)
+    async def _look(self) -> None:
+        if (error := await self._learn()) is not None:
+            log.debug("the map of the redis cluster is not refreshed", error=str(error))
+        await self._tend()
 
     async def _learn(self) -> StorageError | None:
         """Take the first answer of a node; the last error when there is none."""
@@ -217,7 +194,7 @@ class ClusterClient:
         owners = self._slots.owners()
         for address in owners - self._checked:
             self._checked.add(address)
-            self._spawn(self._inspect(address))
+            self._lookout.spawn(self._inspect(address), name="redis check of a new node")
         for address in self._clients.keys() - owners - set(self._seeds):
             self._checked.discard(address)
             await self._clients.pop(address).stop()
@@ -235,11 +212,6 @@ class ClusterClient:
             log.error("a redis node is not fit for leases", server=str(client.target), error=str(error))
         else:
             log.info("another redis node serves slots now", server=str(client.target))
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work, name="redis cluster check")
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
 
     def __repr__(self) -> str:
         return f"ClusterClient({self._deployment}, nodes={len(self._clients)})"

@@ -17,19 +17,17 @@ import structlog
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from dbgrains.actor.failure_text import failure_fields
 from dbgrains.errors import StorageConfigError, StorageError, StorageUnavailableError
 from dbgrains.redisio.client import START_ATTEMPTS, Check, RedisClient, connection_to
 from dbgrains.redisio.deployment import WatchedPrimary
 from dbgrains.redisio.errors import FAILURES
 from dbgrains.redisio.lane import Command, Lane
+from dbgrains.redisio.lookout import Lookout
 from dbgrains.redisio.reply import as_text
 from dbgrains.redisio.target import RedisTarget
 from dbgrains.sansio.breaker import Breaker
 
 _LOOK_EVERY_S: Final = 1.0
-_LOOK_PAUSE_S: Final = 0.1
-"""The least between two rounds of questions, however much fails meanwhile."""
 
 log = structlog.get_logger()
 
@@ -76,24 +74,18 @@ class SentinelClient(RedisClient):
         self._watched = watched
         self._known: Sighting | None = None
         self._problems: dict[str, Exception] = {}
-        self._look = asyncio.Event()
+        self._lookout = Lookout(self._ask_all, every_s=_LOOK_EVERY_S, where=str(watched))
         self._check: Check | None = None
-        self._checks: set[asyncio.Task[None]] = set()
-        self._task: asyncio.Task[None] | None = None
         self._sentinels = [(target, self._lane(target, timeout_s)) for target in watched.sentinels]
 
     def start(self) -> None:
         super().start()
         for _, lane in self._sentinels:
             lane.start()
-        self._task = asyncio.create_task(self._watch(), name="redis sentinel watch")
+        self._lookout.start()
 
     async def stop(self) -> None:
-        tasks = [task for task in (self._task, *self._checks) if task is not None]
-        self._task = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._lookout.stop()
         await asyncio.gather(*(lane.stop() for _, lane in self._sentinels))
         await super().stop()
 
@@ -113,28 +105,11 @@ class SentinelClient(RedisClient):
         try:
             reply = await super().exchange(command, lease=lease, confirmed=confirmed)
         except StorageUnavailableError:
-            self._look.set()
+            self._lookout.ask()
             raise
         if isinstance(reply, redis_errors.ReadOnlyError):
-            self._look.set()
+            self._lookout.ask()
         return reply
-
-    async def _watch(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._look.wait()
-            except TimeoutError:
-                pass
-            self._look.clear()
-            try:
-                await self._ask_all()
-            except Exception as error:  # noqa: BLE001  without this loop a new primary would never be found
-                log.error(
-                    "asking the sentinels failed in an unexpected way", sentinels=str(self._watched),
-                    **failure_fields(error),
-                )  # fmt: skip
-            await asyncio.sleep(_LOOK_PAUSE_S)
 
     async def _ask_all(self) -> None:
         answers = await asyncio.gather(*(self._ask(target, lane) for target, lane in self._sentinels))
@@ -173,9 +148,7 @@ class SentinelClient(RedisClient):
             epoch=sighting.epoch,
         )
         if self._check is not None:
-            task = asyncio.create_task(self._inspect(self._check), name="redis check of a new primary")
-            self._checks.add(task)
-            task.add_done_callback(self._checks.discard)
+            self._lookout.spawn(self._inspect(self._check), name="redis check of a new primary")
 
     async def _inspect(self, check: Check) -> None:
         try:
