@@ -32,6 +32,7 @@ from dbgrains.actor.system import ActorSystem
 from dbgrains.cluster.block_list import ClusterBlockList, MemberBlocked, MemberCleared
 from dbgrains.cluster.cluster import Cluster, ClusterState, Extension
 from dbgrains.cluster.consensus_check import ConsensusCheck
+from dbgrains.cluster.contract_check import KindsDiffer
 from dbgrains.cluster.gossip import Gossip, GossipEntry, GossipUpdate
 from dbgrains.cluster.grain import Grain, oneway, readonly, reentrant
 from dbgrains.cluster.grain_cell import GrainCell
@@ -197,6 +198,7 @@ __all__ = [
     "InMemoryProvider",
     "InvalidIdentityError",
     "InvalidTopicError",
+    "KindsDiffer",
     "LabelledStrategy",
     "LeaseConfig",
     "LeastActivationsStrategy",

@@ -70,6 +70,9 @@ def members(
                 one["id"], one["address"], state, up, f"{sum(hosted.values()):,}", kinds or ", ".join(one["kinds"])
             )
         console().print(shown)
+        for one in found:
+            for text in one["differences"]:
+                console().print(f"{one['id']} differs from {text}", markup=False, highlight=False)
     sys.exit(EXIT_GOOD if found and all(one["error"] is None for one in found) else EXIT_BAD_NEWS)
 
 
@@ -154,13 +157,19 @@ async def _described(observer: Observer, member: Member) -> dict[str, Any]:
         "state": None,
         "up_s": None,
         "activations": {},
+        "differences": [],
         "error": None,
     }
     try:
         told = await observer.ask(member, DescribeMember(), MemberDescription)
     except DbgrainsError as error:
         return row | {"error": str(error)}
-    return row | {"state": told.state, "up_s": round(told.up_s, 3), "activations": told.activations}
+    return row | {
+        "state": told.state,
+        "up_s": round(told.up_s, 3),
+        "activations": told.activations,
+        "differences": told.differences,
+    }
 
 
 async def _where(address: Address, kind: str, identity: str) -> dict[str, Any]:

@@ -219,11 +219,17 @@ async def _ports(address: Address) -> list[Finding]:
             check = f"{member.id} port"
             began = asyncio.get_running_loop().time()
             try:
-                await observer.ask(member, DescribeMember(), MemberDescription)
+                told = await observer.ask(member, DescribeMember(), MemberDescription)
             except DbgrainsError as error:
                 advice = "is the port open, and advertised_host right?"
                 findings.append(Finding(check, "problem", f"{member.address}: {error}", advice))
             else:
                 took_ms = 1000 * (asyncio.get_running_loop().time() - began)
                 findings.append(Finding(check, "ok", f"{member.address} answers after {took_ms:.1f} ms"))
+                findings += [
+                    Finding(
+                        f"{member.id} kinds", "warning", f"differs from {text}", "finish the upgrade of all members"
+                    )
+                    for text in told.differences
+                ]
         return findings

@@ -143,6 +143,7 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
         self.system = system or ActorSystem(name)
         self.system.cluster = self
         self._contracts: set[GrainContract] = set()
+        self._node: Node | None = None
         self._owns_system = system is None
         self._is_client = client
         self._remote_config = remote
@@ -165,7 +166,6 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
                 self.use_contract(kind.contract)
         self._state = ClusterState.NEW
         self._leaves_soon = False
-        self._node: Node | None = None
         self._desk = OperatorDesk(self, lambda: self._node, self._leave_by_order)
         self._blocked: frozenset[str] = frozenset()
         self.gossip = Gossip(self.system, self.config, self._remote.serializers if self._remote else Serializers())
@@ -267,6 +267,7 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
             blocks=self.block_list.blocks,
             gossip=self.gossip,
             requests=self,
+            contracts=lambda: self._contracts,
             on_lost=self._lost,
             on_misfit=self._misfit,
         )
@@ -463,6 +464,8 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
             if self._remote is not None:
                 contract.register(self._remote.serializers)
             self._contracts.add(contract)
+            if self._node is not None:
+                self._node.contract_check.look()
 
     def activations(self) -> list[ClusterIdentity]:
         """The identities that are active on this member, starting and stopping ones included."""

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from dbgrains.sansio.block_entries import BlockEntry
 from dbgrains.sansio.failure_detector import Contact
 from dbgrains.sansio.gossip_state import HASHES_END, Digest, Entry, News, Wanted
+from dbgrains.sansio.grain_contract import Fingerprints
 from dbgrains.sansio.heartbeat import ActorStatistics, GossipKeys, MemberHeartbeat, MemberState
 from dbgrains.sansio.membership_messages import GossipReply, GossipRequest, ProbeReply, ProbeRequest
 from dbgrains.sansio.topology import Member
@@ -49,6 +50,8 @@ def size_of(value: object) -> int:
         return len(value.payload) + len(value.type) + 64
     if isinstance(value, Unread):
         return len(value.entry)
+    if isinstance(value, Fingerprints):
+        return sum(64 + len(kind) for kind in value.by_kind)
     if isinstance(value, tuple | Mapping):
         return OWN_ENTRY_BYTES * max(1, len(value))
     return OWN_ENTRY_BYTES
@@ -137,6 +140,8 @@ def _entry_to_wire(key: str, entry: Entry) -> wire.Entry:
         out.other.payload = value.payload
     elif isinstance(value, int):
         out.topology_hash = value
+    elif isinstance(value, Fingerprints):
+        out.contracts.fingerprints.update(value.by_kind)
     elif isinstance(value, Mapping):
         out.suspects.incarnations.update(value)
         out.suspects.SetInParent()
@@ -196,6 +201,8 @@ def _value_from_wire(entry: wire.Entry) -> object:
                 (block.member_id, BlockEntry(block.version, block.blocked, block.since, block.reason, block.by))
                 for block in entry.blocks.blocks
             )
+        case "contracts":
+            return Fingerprints(dict(entry.contracts.fingerprints))
         case "other" if not entry.key.startswith(GossipKeys.PREFIX):
             return Value(entry.other.type, entry.other.payload)
     return Unread(entry.SerializeToString())

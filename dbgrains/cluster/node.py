@@ -15,7 +15,7 @@ import asyncio
 import math
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +28,7 @@ from dbgrains.actor.future import Future
 from dbgrains.actor.gate import Gate
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.block_list import MemberBlocked, MemberCleared
+from dbgrains.cluster.contract_check import ContractCheck
 from dbgrains.cluster.drain import drain
 from dbgrains.cluster.entrance import close_entrance, open_entrance
 from dbgrains.cluster.gossiper import Gossiper
@@ -43,7 +44,7 @@ from dbgrains.cluster.watchdog import LoopStalled, Watchdog
 from dbgrains.errors import ClusterNotRunningError, HandshakeError, UnreachableError
 from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
 from dbgrains.remote.handshake import Hello, Lane, RefusalCode
-from dbgrains.sansio.heartbeat import MemberState
+from dbgrains.sansio.heartbeat import GossipKeys, MemberState
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
 from dbgrains.sansio.member_view import came_before
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from dbgrains.actor.event_stream import Subscription
     from dbgrains.actor.system import ActorSystem
     from dbgrains.cluster.gossip import Gossip
+    from dbgrains.cluster.grain_contract import GrainContract
     from dbgrains.cluster.interfaces import Activation, ClusterProvider, IdentityLookup
     from dbgrains.cluster.kind import ClusterKind
     from dbgrains.cluster.request import RequestPath
@@ -104,6 +106,7 @@ class Node:
         blocks: Blocks,
         gossip: Gossip,
         requests: RequestPath,
+        contracts: Callable[[], Iterable[GrainContract]],
         on_lost: Callable[[str], None],
         on_misfit: Callable[[str], None],
     ) -> None:
@@ -127,7 +130,8 @@ class Node:
         self._watchdog = Watchdog(
             config.failure_detection.stalled_after_s, self._loop_stalled, cluster=name, member=self.member.id
         )
-        self._kinds = {} if is_client else kinds
+        self.kinds = {} if is_client else kinds
+        self.contract_check = ContractCheck(self, contracts)
         self._lookup = lookup
         self._provider = provider
         self._on_lost = on_lost
@@ -191,7 +195,7 @@ class Node:
         if self._lost:
             await self.stop(graceful=False)
             raise ClusterNotRunningError(f"{self.member.id} was declared dead while it joined {self.cluster_name!r}")
-        log.info("joined", **self._names(), address=self.member.address, kinds=sorted(self._kinds))
+        log.info("joined", **self._names(), address=self.member.address, kinds=sorted(self.kinds))
         return router
 
     async def stop(self, *, graceful: bool) -> None:
@@ -241,7 +245,7 @@ class Node:
             else:
                 await remote.start(hello)
         self.member = Member(
-            id=self.member.id, address=system.address, kinds=frozenset(self._kinds), labels=dict(self.config.labels)
+            id=self.member.id, address=system.address, kinds=frozenset(self.kinds), labels=dict(self.config.labels)
         )
         self._undo.append(("gossip", self._stop_gossip))
         self.heartbeat.start()
@@ -249,6 +253,7 @@ class Node:
             self._watchdog.start()
         self.gossiper.start()
         self.gossip.attach(self.gossiper)
+        self.contract_check.start()
         if not self.is_client:
             for member_id in sorted(self._earlier):
                 self.gossiper.block(member_id, f"its process joined again as {self.member.id}")
@@ -266,6 +271,7 @@ class Node:
             self.heartbeat.state = MemberState.LEFT
             self.gossiper.farewell()
         self.gossip.attach(None)
+        await self.contract_check.stop()
         self._watchdog.stop()
         self.heartbeat.stop()
         await self.gossiper.stop()
@@ -438,6 +444,8 @@ class Node:
 
     def learned(self, update: Update) -> None:
         self.gossip.learned(update)
+        if update.key == GossipKeys.CONTRACTS:
+            self.contract_check.look()
 
     def suspicion_changed(self, member_id: str, *, suspected: bool) -> None:
         log.info("member suspected" if suspected else "member heard of again", **self._names(), peer=member_id)
@@ -496,6 +504,7 @@ class Node:
                 if member.id != self.member.id:
                     self.remote.connect(member.address, member.id)
         self.system.event_stream.publish(change)
+        self.contract_check.look()
         log.info(
             "topology changed",
             **self._names(),

@@ -121,6 +121,11 @@ class OperatorDesk(Process):
                     state=self._cluster.state.value,
                     up_s=self._cluster.system.clock.now() - self._joined_at.get(node.member.id, 0.0),
                     activations={name: len(hosted.active) for name, hosted in node.activator.kinds.items()},
+                    differences=[
+                        f"{one.member_id}: {text}"
+                        for one in node.contract_check.differences()
+                        for text in one.differences
+                    ],
                 )
             case ListActivations():
                 return _listed(message, node)

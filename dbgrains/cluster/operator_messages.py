@@ -28,6 +28,9 @@ class MemberDescription(msgspec.Struct, frozen=True):
     activations: dict[str, int]
     """By kind, for every kind that it hosts."""
 
+    differences: list[str] = []
+    """What it knows not to fit between its kinds and those of other members."""
+
 
 class ListActivations(msgspec.Struct, frozen=True):
     """Answered with an ActivationList."""

@@ -86,6 +86,13 @@ class ContractShape:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """What a member tells of the kinds that it hosts, as far as their contracts are declared."""
+
+    by_kind: Mapping[str, str]
+
+
 def differences(ours: ContractShape, theirs: ContractShape) -> tuple[str, ...]:
     """What keeps calls between the two from being understood; empty when they fit. One sentence each."""
     others = {method.name: method for method in theirs.methods}

@@ -29,6 +29,8 @@ class GossipKeys:
 
     SUSPECTS: Final = "dbgrains:suspects"
     BLOCKED: Final = "dbgrains:blocked"
+    CONTRACTS: Final = "dbgrains:contracts"
+    """What the owner's kinds offer, as fingerprints."""
 
     PREFIX: Final = "dbgrains:"
     """Begins the keys that applications can't set."""

@@ -42,7 +42,7 @@ class News(_message.Message):
     def __init__(self, owner: _Optional[str] = ..., since: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("key", "sequence", "other", "heartbeat", "topology_hash", "suspects", "blocks")
+    __slots__ = ("key", "sequence", "other", "heartbeat", "topology_hash", "suspects", "blocks", "contracts")
     KEY_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class Entry(_message.Message):
     TOPOLOGY_HASH_FIELD_NUMBER: _ClassVar[int]
     SUSPECTS_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    CONTRACTS_FIELD_NUMBER: _ClassVar[int]
     key: str
     sequence: int
     other: Value
@@ -57,7 +58,8 @@ class Entry(_message.Message):
     topology_hash: int
     suspects: Suspects
     blocks: Blocks
-    def __init__(self, key: _Optional[str] = ..., sequence: _Optional[int] = ..., other: _Optional[_Union[Value, _Mapping]] = ..., heartbeat: _Optional[bytes] = ..., topology_hash: _Optional[int] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., blocks: _Optional[_Union[Blocks, _Mapping]] = ...) -> None: ...
+    contracts: Contracts
+    def __init__(self, key: _Optional[str] = ..., sequence: _Optional[int] = ..., other: _Optional[_Union[Value, _Mapping]] = ..., heartbeat: _Optional[bytes] = ..., topology_hash: _Optional[int] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., blocks: _Optional[_Union[Blocks, _Mapping]] = ..., contracts: _Optional[_Union[Contracts, _Mapping]] = ...) -> None: ...
 
 class Value(_message.Message):
     __slots__ = ("type", "payload")
@@ -157,6 +159,19 @@ class Block(_message.Message):
     reason: str
     by: str
     def __init__(self, member_id: _Optional[str] = ..., version: _Optional[int] = ..., blocked: bool = ..., since: _Optional[float] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
+
+class Contracts(_message.Message):
+    __slots__ = ("fingerprints",)
+    class FingerprintsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    FINGERPRINTS_FIELD_NUMBER: _ClassVar[int]
+    fingerprints: _containers.ScalarMap[str, str]
+    def __init__(self, fingerprints: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("cluster", "sender", "target")
