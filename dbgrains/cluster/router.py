@@ -150,7 +150,7 @@ class Router:
         waiting = (answer, self._no_answer, place, message, timeout_s, headers, due)
         return answer, endpoint.outbox.request(place.target, message, waiting, due, headers)
 
-    def cancel(self, place: Place, request_id: int) -> None:
+    def cancel(self, place: Target | Place, request_id: int) -> None:
         """The caller of `send` was cancelled: whoever has its request need not start it."""
         if request_id and self.remote is not None:
             self.remote.cancel_request(place.address, place.member_id, request_id)
@@ -261,8 +261,8 @@ class Router:
 
     def withdraw(self, call: ClusterCall) -> None:
         """Its caller was cancelled: whoever has it need not start it."""
-        if call.request_id and call.place is not None and self.remote is not None:
-            self.remote.cancel_request(call.place.address, call.place.member_id, call.request_id)
+        if call.place is not None:
+            self.cancel(call.place, call.request_id)
 
     async def close(self, error: DbgrainsError) -> None:
         """Nothing is searched for any more; calls that wait for a route fail with `error`."""
