@@ -146,7 +146,6 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
         self._node: Node | None = None
         self._owns_system = system is None
         self._is_client = client
-        self._remote_config = remote
         self._transport = transport
         self._remote: Remote | None = None
         if remote is not None or transport is not None or provider is not None:

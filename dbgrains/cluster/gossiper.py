@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -51,8 +51,6 @@ GOSSIP_ID: Final = "$gossip"
 
 HELPS_MAX: Final = 64
 """Attempts that are made for others at a time; more are not answered, and count as no help."""
-
-M = TypeVar("M")
 
 log = structlog.get_logger()
 

@@ -40,7 +40,6 @@ class ClassReading:
     def __init__(self, cls: type, bases: tuple[type, ...], kind: str | None, names: Mapping[str, Any]) -> None:
         """`bases` are what every grain inherits; `names` what is known where the class is defined."""
         self._cls = cls
-        self._bases = bases
         self._kind = kind or snake_case(cls.__name__)
         at_top = names is vars(sys.modules.get(cls.__module__, inspect))
         self._names: dict[str, Any] | None = None if at_top else dict(names)

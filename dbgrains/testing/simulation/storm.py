@@ -17,7 +17,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -108,7 +108,12 @@ class StormReport:
 
 def run_storm(storm: Storm, seed: int, schedule: Sequence[Fault] | None = None) -> StormReport:
     """One run. `schedule` replaces the one that the seed means."""
-    schedule = storm.schedule(seed) if schedule is None else list(schedule)
+    with quiet(), _without_garbage_collection():
+        return _run(storm, seed, storm.schedule(seed) if schedule is None else list(schedule))
+
+
+def _run(storm: Storm, seed: int, schedule: list[Fault]) -> StormReport:
+    """Without garbage collection, of which there is much as soon as this has returned."""
     sim = Simulation(storm.stage, seed=seed)
     storm.prepare(sim)
     checks: list[Checker] = [*PROTOCOL]
@@ -117,11 +122,10 @@ def run_storm(storm: Storm, seed: int, schedule: Sequence[Fault] | None = None) 
         await _weather(storm, sim, schedule)
         checks.extend(storm.checks(sim))
 
-    with quiet(), _without_garbage_collection():
-        try:
-            sim.run(story)
-        except DeadlockError as error:
-            sim.history.violation("stuck", str(error))
+    try:
+        sim.run(story)
+    except DeadlockError as error:
+        sim.history.violation("stuck", str(error))
     history = sim.history
     violations = sorted([*history.violations, *(v for check in checks for v in check(history))], key=lambda v: v.at)
     return StormReport(seed, schedule, violations, history, sim.now)
@@ -216,11 +220,6 @@ def window(history: History, at: float, seconds: float = WINDOW_S) -> Iterator[s
     for when, text in sorted(events):
         if at - seconds <= when <= at + 0.05:
             yield f"  {when:9.4f}  {text}"
-
-
-def with_faults(storm: Storm, *faults: str) -> Storm:
-    """The storm with these kinds of faults instead of its own."""
-    return replace(storm, faults=faults)
 
 
 @contextmanager
