@@ -9,6 +9,7 @@ from dbgrains.actor.pid import PID
 from dbgrains.pubsub import messages as m
 from dbgrains.pubsub.content import Content, Payload
 from dbgrains.pubsub.subscription import AT_LEAST_ONCE, AT_MOST_ONCE, Subscription
+from dbgrains.remote.failure import cut_text
 from dbgrains.remote.serializer import split_wire_type, wire_type
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.wire import pubsub_pb2 as pb
@@ -61,8 +62,8 @@ class _Codec:
                     subscriber=one.subscriber,
                     sequence=one.sequence,
                     count=one.count,
-                    error_type=_cut(one.error_type),
-                    text=_cut(one.text),
+                    error_type=cut_text(one.error_type, TEXT_CHARACTERS_MAX),
+                    text=cut_text(one.text, TEXT_CHARACTERS_MAX),
                 )
                 for one in value.failures
             ],
@@ -174,8 +175,8 @@ class _Codec:
             epoch=value.epoch,
             sequence=value.sequence,
             subscriber=value.subscriber,
-            error_type=_cut(value.error_type),
-            text=_cut(value.text),
+            error_type=cut_text(value.error_type, TEXT_CHARACTERS_MAX),
+            text=cut_text(value.text, TEXT_CHARACTERS_MAX),
             attempts=value.attempts,
             message=self._messages(value.content),
         ).SerializeToString()
@@ -226,8 +227,8 @@ def _setback(value: m.Setback) -> pb.Setback:
         gone=value.gone,
         ran=value.ran,
         behind=value.behind,
-        error_type=_cut(value.error_type),
-        text=_cut(value.text),
+        error_type=cut_text(value.error_type, TEXT_CHARACTERS_MAX),
+        text=cut_text(value.text, TEXT_CHARACTERS_MAX),
     )
 
 
@@ -243,8 +244,3 @@ def _read_setback(wire: pb.Setback) -> m.Setback:
         ran=wire.ran,
         behind=wire.behind,
     )
-
-
-def _cut(text: str) -> str:
-    """At most so many characters, and none that UTF-8 cannot carry."""
-    return text[:TEXT_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()

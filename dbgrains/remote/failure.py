@@ -70,17 +70,17 @@ def encode_failure(request_id: int, error: DbgrainsError) -> Failure:
         request_id=request_id,
         code=next((_CODE_OF[base] for base in type(error).__mro__ if base in _CODE_OF), Failure.REQUEST),
         outcome=_WIRE_OUTCOME[error.outcome],
-        text=_cut(str(error)),
+        text=cut_text(str(error)),
     )
     if isinstance(error, errors.ActorFailedError):
-        failure.type_name = _cut(error.type_name)
-        failure.original_text = _cut(error.text)
+        failure.type_name = cut_text(error.type_name)
+        failure.original_text = cut_text(error.text)
         if isinstance(error, errors.GrainError):
-            failure.grain_code = _cut(error.code)
+            failure.grain_code = cut_text(error.code)
             failure.grain_details = _details(error)
             failure.traceback = _last(error.traceback or "")
     elif isinstance(error, errors.CallCycleError):
-        failure.chain.extend(_cut(call) for call in error.chain)
+        failure.chain.extend(cut_text(call) for call in error.chain)
     elif isinstance(error, errors.MovedError):
         failure.member_id = error.member_id
         failure.address = error.address
@@ -126,6 +126,11 @@ def decode_failure(failure: Failure) -> DbgrainsError:
     return error
 
 
+def cut_text(text: str, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
+    """The beginning of a text, as it may travel: that long at most, and without what UTF-8 cannot carry."""
+    return text[:characters_max].encode("utf-8", "backslashreplace").decode()
+
+
 def _details(error: errors.GrainError) -> bytes:
     """What the raiser put into `details`; what cannot travel, or is too much, is replaced by the reason."""
     if not error.details:
@@ -154,9 +159,4 @@ def _ms(seconds: float) -> int:
 
 def _last(text: str) -> str:
     """The end of a traceback, where the error is."""
-    return _cut(text[-TEXT_CHARACTERS_MAX:])
-
-
-def _cut(text: str) -> str:
-    """At most so many characters, and none that UTF-8 cannot carry."""
-    return text[:TEXT_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
+    return cut_text(text[-TEXT_CHARACTERS_MAX:])
