@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks.loop_probe import LoopLag, LoopProbe
 from dbgrains.actor.props import Props
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.cluster.kind import ClusterKind
@@ -34,6 +35,10 @@ class ToldBytes(msgspec.Struct, frozen=True):
     """Answered with the bytes that this member has told others of what it runs, since it started."""
 
 
+class AskLoopLag(msgspec.Struct, frozen=True):
+    """Answered with a `LoopLag` of this member, which must have a probe."""
+
+
 class QuickCounter:
     """Has no await in it, so its turn may run in the caller's own step."""
 
@@ -42,7 +47,7 @@ class QuickCounter:
     def __init__(self) -> None:
         self.value = 0
 
-    async def receive(self, context: GrainCell) -> float | None:
+    async def receive(self, context: GrainCell) -> float | LoopLag | None:
         """One turn."""
         if context.message.__class__ is Increment:
             self.value += 1
@@ -52,6 +57,10 @@ class QuickCounter:
         if context.message.__class__ is ToldBytes:
             cluster = context.system.cluster
             return float(getattr(cluster.lookup, "told_bytes", 0)) if isinstance(cluster, Cluster) else 0.0
+        if context.message.__class__ is AskLoopLag:
+            cluster = context.system.cluster
+            probes = cluster.extensions if isinstance(cluster, Cluster) else ()
+            return next((probe.take() for probe in probes if isinstance(probe, LoopProbe)), None)
         return None
 
 

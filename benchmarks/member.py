@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from benchmarks.counter import Increment, ProcessorTime, ToldBytes, kinds
+from benchmarks.counter import AskLoopLag, Increment, ProcessorTime, ToldBytes, kinds
+from benchmarks.loop_probe import LoopLag, LoopProbe
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.cluster.interfaces import IdentityLookup
 from dbgrains.config import ClusterConfig, LeaseConfig, RemoteConfig
@@ -41,18 +42,26 @@ LOOKUPS: dict[str, Callable[[str], IdentityLookup]] = {
 
 
 def cluster_of(
-    redis_url: str, name: str, lease: str, *, node: str | None = None, client: bool = False, lookup: str = "db"
+    redis_url: str,
+    name: str,
+    lease: str,
+    *,
+    node: str | None = None,
+    client: bool = False,
+    lookup: str = "db",
+    probe: bool = False,
 ) -> Cluster:
-    """How members and clients build their cluster object."""
+    """How members and clients build their cluster object. `probe`: watch the event loop."""
     return Cluster(
         name=name,
         provider=RedisProvider(redis_url),
         lookup=LOOKUPS[lookup](redis_url),
         kinds=kinds(),
-        messages=(Increment, ProcessorTime, ToldBytes),
+        messages=(Increment, ProcessorTime, ToldBytes, AskLoopLag, LoopLag),
         remote=RemoteConfig.bind_to_localhost(),
         config=ClusterConfig(node_name=node, lease=LEASES[lease]()),
         client=client,
+        extensions=[LoopProbe()] if probe else [],
     )
 
 
@@ -66,26 +75,29 @@ class Site:
     client: Cluster
     members: dict[str, MemberProcess]
     lookup: str = "db"
+    probe: bool = False
 
     async def start(self, node: str) -> MemberProcess:
         """Start another member, or one again that has ended."""
         process = await MemberProcess.start(
             "benchmarks.member",
             "--redis", self.redis.url, "--cluster", self.name, "--node", node, "--lease", self.lease,
-            "--lookup", self.lookup,
+            "--lookup", self.lookup, *(["--probe"] if self.probe else []),
         )  # fmt: skip
         self.members[node] = process
         return process
 
 
 @asynccontextmanager
-async def a_site(nodes: Sequence[str], *, lease: str = "benchmark", lookup: str = "db") -> AsyncIterator[Site]:
-    """A site with members of these names; everything is gone afterwards."""
+async def a_site(
+    nodes: Sequence[str], *, lease: str = "benchmark", lookup: str = "db", probe: bool = False
+) -> AsyncIterator[Site]:
+    """A site with members of these names, each with a `LoopProbe` if asked for; everything is gone afterwards."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(EmbeddedRedis())
         name = f"bench-{uuid.uuid4().hex[:8]}"
         client = await stack.enter_async_context(cluster_of(redis.url, name, lease, client=True, lookup=lookup))
-        site = Site(redis, name, lease, client, {}, lookup)
+        site = Site(redis, name, lease, client, {}, lookup, probe)
         stack.push_async_callback(_end, site)
         for node in nodes:
             await site.start(node)
@@ -105,13 +117,16 @@ def main() -> int:
     parser.add_argument("--node", required=True)
     parser.add_argument("--lease", choices=sorted(LEASES), default="default")
     parser.add_argument("--lookup", choices=sorted(LOOKUPS), default="db")
+    parser.add_argument("--probe", action="store_true")
     options = parser.parse_args()
 
     async def until(cluster: Cluster) -> None:
         announce(member_id=cluster.member_id, address=cluster.system.address)
         await parent_gone()
 
-    cluster = cluster_of(options.redis, options.cluster, options.lease, node=options.node, lookup=options.lookup)
+    cluster = cluster_of(
+        options.redis, options.cluster, options.lease, node=options.node, lookup=options.lookup, probe=options.probe
+    )
     return run(cluster, until=until)
 
 

@@ -7,6 +7,7 @@ are told that nothing was run for them, and where to go.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from dbgrains.cluster.grain_cell import GrainCell
     from dbgrains.sansio.topology import Member
 
-STOPS_AT_ONCE: Final = 256
+STOPPING_MAX: Final = 256
+"""Activations that stop side by side."""
+
+STOPS_PER_STEP: Final = 32
+"""Of those that begin to in one iteration of the event loop: members that leave still answer others."""
 
 CANCEL_SHARE: Final = 0.25
 """The last part of the time belongs to turns that had to be cancelled."""
@@ -46,9 +51,12 @@ async def drain(
             _cancel_turns(activator, reason)
         if not running:  # again: what was still starting has become active meanwhile
             running.extend(cell for hosted in activator.kinds.values() for cell in hosted.active.values())
-        while running and activator.ending.count < STOPS_AT_ONCE:
+        room = STOPPING_MAX - activator.ending.count
+        for _ in range(min(len(running), room, STOPS_PER_STEP)):
             activator.passivate(running.popleft())
-        if not activator.is_quiet:
+        if running and activator.ending.count < STOPPING_MAX:
+            await asyncio.sleep(0)
+        elif not activator.is_quiet:
             await activator.progress(left_s if cancelled else min(left_s, max(0.0, cancel_at - now())))
     stuck = activator.cells()
     for cell in stuck:

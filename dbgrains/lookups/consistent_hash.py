@@ -20,6 +20,7 @@ from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError
 from dbgrains.lookups.handover import Handover
 from dbgrains.lookups.handover_codec import Held
 from dbgrains.lookups.looking import Looking
+from dbgrains.lookups.steps import ENDED_AT_ONCE, in_steps
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.ownership import Ownership, Tenure, next_token
 from dbgrains.sansio.rendezvous import SLOTS
@@ -28,9 +29,8 @@ from dbgrains.sansio.topology import Member
 DRAIN_TIMEOUT_S: Final = 5.0
 """What a turn may take on when its grain has to move; then it is cancelled."""
 
-ENDING_AT_ONCE: Final = 256
-SCANNED_AT_ONCE: Final = 1_000
-"""Activations that are looked at before others get their turn: about 3 ms."""
+ENDING_MAX: Final = 256
+"""Activations that end side by side."""
 
 log = structlog.get_logger()
 
@@ -121,12 +121,11 @@ class ConsistentHashIdentityLookup:
         if services is None:
             return
         foreign: list[Activation] = []
-        for number, activation in enumerate(list(services.activations()), start=1):
-            name = activation.cluster_identity
-            if not tenure.owns(name.kind, name.identity):
-                foreign.append(activation)
-            if number % SCANNED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for activations in in_steps(list(services.activations())):
+            for activation in activations:
+                name = activation.cluster_identity
+                if not tenure.owns(name.kind, name.identity):
+                    foreign.append(activation)
         if foreign:
             log.info(
                 "grains move to their new owners",
@@ -140,7 +139,7 @@ class ConsistentHashIdentityLookup:
         while foreign or ending:
             # Cleared first: what ends from here on is seen by the wait below.
             self._progress.clear()
-            while foreign and len(ending) < ENDING_AT_ONCE:
+            for _ in range(min(len(foreign), ENDING_MAX - len(ending), ENDED_AT_ONCE)):
                 ending.append(foreign.pop())
                 services.passivate(ending[-1])
             ending = [a for a in ending if services.find_activation(a.cluster_identity) is a]
@@ -149,7 +148,7 @@ class ConsistentHashIdentityLookup:
                 for activation in ending:
                     services.drop(activation, f"its turn did not end within {DRAIN_TIMEOUT_S:g} s, and it has to move")
                 deadline = services.clock.now() + DRAIN_TIMEOUT_S
-            if ending:
+            if len(ending) == ENDING_MAX or (ending and not foreign):
                 await self._pause(min(left_s, 0.05) if left_s > 0 else 0.05)
             else:
                 await asyncio.sleep(0)

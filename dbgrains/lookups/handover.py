@@ -32,6 +32,7 @@ from dbgrains.lookups.handover_codec import (
     tag_from_wire,
     tag_to_wire,
 )
+from dbgrains.lookups.steps import ENDED_AT_ONCE
 from dbgrains.sansio.handover import (
     CHUNK_COUNT_MAX,
     FRESH,
@@ -65,9 +66,6 @@ LATER_MIN_S: Final = 0.05
 LATER_MAX_S: Final = 0.5
 SOONER_S: Final = 2.0
 """How long an identity waits that is told when to go on: only in case that it is not told."""
-
-WOKEN_AT_ONCE: Final = 256
-"""Requests that go on in one iteration of the event loop when a handover is complete; others must get their turn."""
 
 log = structlog.get_logger()
 
@@ -413,11 +411,11 @@ class Handover:
             self._wake_some(len(self._waiting))
 
     def _wake_some(self, count: int) -> None:
-        for future in list(itertools.islice(self._waiting, min(count, WOKEN_AT_ONCE))):
+        for future in list(itertools.islice(self._waiting, min(count, ENDED_AT_ONCE))):
             del self._waiting[future]
             if not future.done():
                 future.set_result(None)
-        count -= WOKEN_AT_ONCE
+        count -= ENDED_AT_ONCE
         if count > 0:
             asyncio.get_running_loop().call_soon(self._wake_some, count)
         else:

@@ -56,7 +56,7 @@ class RendezvousStrategy:
     def choose(self, request: PlacementRequest) -> Member:
         ring = self._ring
         if ring.members != request.hosts:
-            ring = self._ring = Rendezvous(request.hosts, weights_of(request.hosts))
+            ring = self._ring = Rendezvous(request.hosts, weights_of(request.hosts), base=ring)
         return ring.owner_of(f"{request.kind}/{request.identity}") or request.hosts[0]
 
 

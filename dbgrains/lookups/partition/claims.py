@@ -8,6 +8,7 @@ been told that nothing of the kind runs here.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,10 +25,15 @@ from dbgrains.sansio.handover import Verdict, judge
 from dbgrains.sansio.topology import Member
 from dbgrains.wire.lookup_pb2 import ELSEWHERE, GRANTED, LATER, Claims, ClaimsReply, Releases, ReleasesReply
 
-BATCH_MAX: Final = 500
+BATCH_MAX: Final = 250
+"""Identities in one message: a millisecond or two for who answers it."""
+
 WAITING_MAX: Final = 100_000
 OWNER_AWAY_S: Final = 0.25
 """How soon an owner is asked again that did not answer. Only another view can help."""
+
+RELEASES_MAX: Final = 1_000
+"""Grants that are looked at to be given back in one round of messages."""
 
 RELEASE_PAUSE_S: Final = 0.25
 STOP_TIMEOUT_S: Final = 1.0
@@ -54,7 +60,8 @@ class ClaimDesk:
         self._services = handover.services
         self._background = Background()
         self._desks: dict[str, Bulk[Wish, Admission]] = {}
-        self._unreleased: dict[Held, asyncio.Future[None]] = {}
+        self._unreleased: dict[Held, asyncio.Future[None] | None] = {}
+        """What is to be given back, and who waits for it."""
         self._releasing = False
         self._stop = StopSignal()
         handover.serve(Claims, self._claims_came)
@@ -137,13 +144,13 @@ class ClaimDesk:
     # --- giving back --------------------------------------------------------------------------------------
 
     async def release(self, held: Held) -> None:
-        """Tell the owner that it has ended here. Waits for the first attempt; a failed one is repeated."""
-        done = asyncio.get_running_loop().create_future()
+        """Tell the owner that it has ended here. Waits until it knows, or somebody did not answer: then it is later."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unreleased[held] = done
         if not self._releasing:
             self._releasing = True
             self._background.spawn(self._release_all(), "give grants back")
-        await asyncio.wait((done,), timeout=ANSWER_TIMEOUT_S)
+        await done
 
     async def _release_all(self) -> None:
         """Until all is given back: to whoever owns it at the time."""
@@ -152,7 +159,7 @@ class ClaimDesk:
             await asyncio.sleep(0)  # whatever ends in this iteration goes along
             while self._unreleased and go_on:
                 by_owner: dict[Member, list[Held]] = {}
-                for held in list(self._unreleased):
+                for held in list(itertools.islice(self._unreleased, RELEASES_MAX)):
                     owner = self._handover.tenure.now.owner_of(held.kind, held.identity)
                     if owner is None or owner.id == self._handover.tenure.me:
                         self._directory.release(self._handover.tenure.me, held)
@@ -161,28 +168,43 @@ class ClaimDesk:
                         rows = by_owner.setdefault(owner, [])
                         if len(rows) < BATCH_MAX:
                             rows.append(held)
-                before = len(self._unreleased)
-                await asyncio.gather(*(self._release_some(owner, rows) for owner, rows in by_owner.items()))
-                if by_owner and len(self._unreleased) >= before:
+                asked = sum(map(len, by_owner.values()))
+                known = sum(await asyncio.gather(*(self._release_some(*some) for some in by_owner.items())))
+                if known < asked:
+                    self._wait_no_longer()
+                if asked and not known:
                     go_on = await self._stop.pause(RELEASE_PAUSE_S)
         finally:
             self._releasing = False
+            self._wait_no_longer()
 
-    async def _release_some(self, owner: Member, rows: list[Held]) -> None:
+    async def _release_some(self, owner: Member, rows: list[Held]) -> int:
+        """How many of them the owner knows now."""
         releases = Releases(member_id=self._handover.tenure.me, ended=identities_to_wire(rows))
         try:
             reply = await self._services.ask(owner, SERVICE, releases, ANSWER_TIMEOUT_S)
         except RequestError:
-            return
+            reply = None
         foreign = set(reply.foreign) if isinstance(reply, ReleasesReply) else set(range(len(rows)))
         for row, held in enumerate(rows):
             if row not in foreign:
                 self._released(held)
+            else:  # others first
+                self._unreleased[held] = self._unreleased.pop(held, None)
+        return len(rows) - len(foreign)
 
     def _released(self, held: Held) -> None:
         done = self._unreleased.pop(held, None)
         if done is not None and not done.done():
             done.set_result(None)
+
+    def _wait_no_longer(self) -> None:
+        """Somebody did not answer: what is to be given back is told later, and may be wanted again before."""
+        for held, done in self._unreleased.items():
+            if done is not None:
+                self._unreleased[held] = None
+                if not done.done():
+                    done.set_result(None)
 
     async def stop(self) -> None:
         """What could not be given back is not missed: this member leaves the view."""

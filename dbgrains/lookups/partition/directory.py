@@ -10,20 +10,17 @@ some at a time.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
 from dbgrains.cluster.interfaces import Admission, Elsewhere, Granted, Later, Placement
 from dbgrains.lookups.handover import Handover
 from dbgrains.lookups.handover_codec import Held
+from dbgrains.lookups.steps import in_steps
 from dbgrains.sansio.handover import Entry, merge
 from dbgrains.sansio.ownership import Ownership, Tenure, next_token
-
-MOVED_AT_ONCE: Final = 1_000
-"""Entries that are brought up before others get their turn: some 3 ms."""
 
 log = structlog.get_logger()
 
@@ -116,15 +113,14 @@ class Directory:
             layer, newest = self._layers[-2], self._layers[-1]
             view = newest.ownership.view
             for kind, entries in list(layer.by_kind.items()):
-                for number, identity in enumerate(list(entries), start=1):
-                    entry = self._get(kind, identity)
-                    if entry is not None and (
-                        entry.member_id in view or self._handover.may_still_hold(entry.member_id)
-                    ):
-                        newest.put(kind, identity, entry)
-                    entries.pop(identity, None)
-                    if number % MOVED_AT_ONCE == 0:
-                        await asyncio.sleep(0)
+                async for identities in in_steps(list(entries)):
+                    for identity in identities:
+                        entry = self._get(kind, identity)
+                        if entry is not None and (
+                            entry.member_id in view or self._handover.may_still_hold(entry.member_id)
+                        ):
+                            newest.put(kind, identity, entry)
+                        entries.pop(identity, None)
             self._layers.remove(layer)
 
     def take(self, source: str, rows: Sequence[Held]) -> list[Superseded]:

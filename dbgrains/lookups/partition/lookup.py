@@ -25,6 +25,7 @@ from dbgrains.lookups.looking import Looking
 from dbgrains.lookups.partition.claims import ClaimDesk
 from dbgrains.lookups.partition.directory import Directory, Superseded
 from dbgrains.lookups.partition.placement import Placement
+from dbgrains.lookups.steps import in_steps
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.ownership import Ownership, Tenure
 from dbgrains.sansio.rendezvous import SLOTS
@@ -207,11 +208,9 @@ class _Parts:
     async def prepare(self, tenure: Tenure, before: Ownership) -> None:
         """Sort what runs here by its new owners, our own share first of all."""
         await self._placement.sort(tenure.now, before)
-        own = self._placement.share_of(tenure.me, everything=True)
-        for start in range(0, len(own), 500):
-            names = [(a, a.cluster_identity) for a in own[start : start + 500] if self._runs(a)]
+        async for own in in_steps(self._placement.share_of(tenure.me, everything=True)):
+            names = [(a, a.cluster_identity) for a in own if self._runs(a)]
             self.take(tenure.me, [Held(name.kind, name.identity, a.token) for a, name in names])
-            await asyncio.sleep(0)
         self._placement.forget(tenure.me)
         await self.directory.bring_up()
 

@@ -6,15 +6,11 @@ Those that had the same owner before are kept apart: it knows them, unless it sa
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from dbgrains.cluster.interfaces import Activation, ClusterServices
+from dbgrains.lookups.steps import in_steps
 from dbgrains.sansio.ownership import Ownership
-
-SORTED_AT_ONCE: Final = 500
-"""Activations that are looked at before others get their turn: some 3 ms."""
 
 
 class Placement:
@@ -32,15 +28,14 @@ class Placement:
     async def sort(self, now: Ownership, before: Ownership) -> None:
         """Go through everything that runs here."""
         moved, kept = self._moved, self._kept
-        for number, activation in enumerate(list(self._services.activations()), start=1):
-            name = activation.cluster_identity
-            owner = now.owner_of(name.kind, name.identity)
-            if owner is not None:
-                last = before.owner_of(name.kind, name.identity)
-                shares = kept if last is not None and last.id == owner.id else moved
-                shares.setdefault(owner.id, []).append(activation)
-            if number % SORTED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async for activations in in_steps(list(self._services.activations())):
+            for activation in activations:
+                name = activation.cluster_identity
+                owner = now.owner_of(name.kind, name.identity)
+                if owner is not None:
+                    last = before.owner_of(name.kind, name.identity)
+                    shares = kept if last is not None and last.id == owner.id else moved
+                    shares.setdefault(owner.id, []).append(activation)
 
     def share_of(self, member_id: str, *, everything: bool) -> Sequence[Activation]:
         """What a member has to know; not `everything`: only what was somebody else's before."""
