@@ -6,6 +6,7 @@ not pay for five. The class is built up in steps, one idea each, and only the la
     cell          what is posted, and where it waits: mailbox, gate, rest
     running       how a turn is run, here or in a worker
     calling       a local request that runs in its caller's step
+    series        many messages in one step
     relations     children and watchers
     later         turns that nobody posted: continuations, Terminated, ReceiveTimeout
     lifecycle     start, failure, restart, stop

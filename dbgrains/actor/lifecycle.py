@@ -140,6 +140,8 @@ class LivingCell(LaterCell):
 
     def _run_started(self) -> None:
         """The Started turn of an actor that cannot wait, without the coroutine that `_begin` needs for others."""
+        if self.props.messages_only:
+            return
         self._message = STARTED
         result = self._actor.receive(self)
         if result is not None and self._status & ASYNC:
@@ -177,6 +179,8 @@ class LivingCell(LaterCell):
 
     async def _tell(self, message: Lifecycle) -> None:
         """Run the turn of one lifecycle message."""
+        if self.props.messages_only:
+            return
         system = self._system
         self._message = message
         self._sender = None

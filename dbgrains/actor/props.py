@@ -79,6 +79,7 @@ class Props:
 
     producer: Callable[..., Any]
     takes_context: bool = False
+    messages_only: bool = False
     mailbox: MailboxFactory | None = None
     mailbox_always: bool = False
     supervisor: SupervisorStrategy | None = None
@@ -99,12 +100,15 @@ class Props:
         return cls(producer, takes_context=_takes_context(producer))
 
     @classmethod
-    def from_function(cls, function: Receive) -> Props:
-        """An actor without state: `function` receives each message."""
+    def from_function(cls, function: Receive, *, messages_only: bool = False) -> Props:
+        """An actor without state: `function` receives each message.
+
+        `messages_only`: it is not told about its own life (Started, Stopping, Stopped, Restarting).
+        """
         if not callable(function):
             raise ConfigError(f"Props.from_function: got {function!r:.80}; expected a function of the context")
         handling_of(function)  # raises for a function that cannot handle anything
-        return cls(lambda: FunctionActor(function))
+        return cls(lambda: FunctionActor(function), messages_only=messages_only)
 
     def with_producer(self, producer: Callable[..., Any]) -> Props:
         """The same with another producer."""

@@ -7,13 +7,13 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dbgrains.actor.calling import CallingCell
 from dbgrains.actor.dead_letter import DeadLetterProcess
 from dbgrains.actor.extras import Place
 from dbgrains.actor.guardian import apply_strategy
 from dbgrains.actor.life_messages import Failure, Resume
 from dbgrains.actor.messages import Terminated
 from dbgrains.actor.pid import PID
+from dbgrains.actor.series import SeriesCell
 from dbgrains.actor.supervisor import DEFAULT_STRATEGY, SupervisorStrategy
 from dbgrains.actor.turn import (
     ENDED,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dbgrains.actor.lifecycle import LivingCell
 
 
-class RelatedCell(CallingCell):
+class RelatedCell(SeriesCell):
     """A cell with children and watchers. It is the Supervisor that strategies are given."""
 
     __slots__ = ()

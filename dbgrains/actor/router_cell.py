@@ -17,6 +17,7 @@ from dbgrains.actor.pid import PID
 from dbgrains.actor.process import Headers, Process, ReplyTo, Sender
 from dbgrains.actor.props import SpawnCall
 from dbgrains.actor.routing import Routees, Strategy
+from dbgrains.actor.series import NONE_RUN, Series
 from dbgrains.actor.turn import ENDED, NOT_INLINE, SCHEDULED, UNSTARTED
 from dbgrains.errors import DbgrainsError, MessageError, NotHereError, RequestError
 
@@ -81,6 +82,10 @@ class RouterCell(ActorCell):
         if answer is NOT_INLINE:
             self._count -= 1  # it will be posted instead, and chosen for then
         return answer
+
+    async def run_series(self, messages: Series, sender: ReplyTo) -> tuple[int, bool]:
+        """Each message is routed by itself."""
+        return NONE_RUN
 
     def _is_own(self, message: object) -> bool:
         """Whether `message` is for the router's actor, or has to wait behind something that is."""
