@@ -16,6 +16,7 @@ import structlog
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.pid import LOCAL_ADDRESS, PID
 from dbgrains.actor.process import Headers, Process, ReplyTo, Sender
+from dbgrains.actor.turn import step_to_end
 from dbgrains.errors import FencedError
 from dbgrains.pubsub.handout import Handout
 from dbgrains.pubsub.messages import Deliver, FlightReport, Report
@@ -114,20 +115,44 @@ class Delivery(Process):
         messages = deliver.content.messages(self._serializers)
         handout = Handout(deliver, messages, targets, now + deliver.timeout_s, on_news)
         handout.tells_later = True  # the news of this step go into one report
-        ordered_from = len(deliver.at_most_once)
-        restart = deliver.restart
+        if deliver.restart:
+            for pipe in targets:
+                pipe.restart()
         is_first = not self._pumps
         self._pumps = True
-        left = SLICE_COUNT if is_first else 0
-        for index, pipe in enumerate(targets):
-            left -= pipe.take(handout, index, left, ordered=index >= ordered_from, restart=restart)
-        if is_first:
-            self._pump(left)
+        budget = SLICE_COUNT if is_first else 0
+        if handout.unreadable:
+            budget = 0
+        step_to_end(self._hand_out(handout, len(deliver.at_most_once), budget, pumps=is_first))
         handout.tells_later = False
-        self._statistics.delivered += handout.handled_at_once
         if handout.left:
             handout.timer = self._system.loop.call_later(deliver.timeout_s, self._expire, handout)
         on_news(handout.take_news())
+
+    async def _hand_out(self, handout: Handout, ordered_from: int, left: int, *, pumps: bool) -> None:
+        """The first step of a delivery, at most `left` messages; `pumps`: and of what that makes ready."""
+        messages = handout.messages
+        count = len(messages)
+        first, epoch = handout.sequence, handout.epoch
+        done = 0
+        for index, pipe in enumerate(handout.pipes):
+            cell = pipe.clear_cell
+            if cell is not None and pipe.next_sequence == first and pipe.epoch == epoch and left >= count:
+                handled, begun = await cell.run_series(messages, pipe.turn)
+                if handled == count:
+                    left -= count
+                    pipe.next_sequence = first + count
+                    done += 1
+                    continue
+                if handled or begun:
+                    left -= handled
+                    pipe.stumbled(handout, index, handled, begun=begun, ordered=index >= ordered_from)
+                    continue
+            pipe.take(handout, index, ordered=index >= ordered_from)
+        handout.left -= done
+        self._statistics.delivered += done * count
+        if pumps:
+            await self._run_line(left)
 
     def _take_from_afar(self, deliver: Deliver, sender: Sender) -> None:
         known = self._topics.get(deliver.topic)
@@ -221,13 +246,17 @@ class Delivery(Process):
 
     # --- steps --------------------------------------------------------------------------------------------
 
-    def _pump(self, left: int = SLICE_COUNT) -> None:
-        """One slice: every pipe in the line gets its share."""
+    def _pump(self) -> None:
+        """One slice."""
+        step_to_end(self._run_line(SLICE_COUNT))
+
+    async def _run_line(self, left: int) -> None:
+        """Every pipe in the line gets its share; never waits."""
         line = self._line
         while line and left > 0:
             pipe = line.popleft()
             pipe.is_ready = False
-            left -= pipe.run(left)
+            left -= await pipe.run(left)
         if line:
             self._system.loop.call_soon(self._pump)
         else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dbgrains.pubsub.content import Unreadable
 from dbgrains.pubsub.messages import EPOCH_HEADER, SEQUENCE_HEADER, TOPIC_HEADER, Deliver, FlightReport, Setback
 
 if TYPE_CHECKING:
-    from dbgrains.actor.process import Headers
+    from dbgrains.actor.series import Series
+    from dbgrains.errors import MessageError
     from dbgrains.pubsub.pipe import Pipe
 
 
@@ -23,8 +25,6 @@ class Handout:
         "epoch",
         "expired",
         "flight",
-        "handled_at_once",
-        "headers",
         "is_new",
         "left",
         "messages",
@@ -34,6 +34,7 @@ class Handout:
         "tells_later",
         "timer",
         "topic",
+        "unreadable",
     )
 
     def __init__(
@@ -48,16 +49,18 @@ class Handout:
         self.epoch = deliver.epoch
         self.flight = deliver.flight
         self.sequence = first = deliver.sequence
-        self.messages = messages
+        self.unreadable: Mapping[int, MessageError] = {
+            position: message.error for position, message in enumerate(messages) if message.__class__ is Unreadable
+        }
+        """Messages that cannot be handed over, by their positions."""
         epoch = str(deliver.epoch)
-        self.headers: list[Headers] = [
-            {TOPIC_HEADER: topic, SEQUENCE_HEADER: str(number), EPOCH_HEADER: epoch}
-            for number in range(first, first + len(messages))
+        self.messages: Series = [
+            (message, {TOPIC_HEADER: topic, SEQUENCE_HEADER: str(number), EPOCH_HEADER: epoch})
+            for number, message in enumerate(messages, first)
         ]
+        """With the headers that tell where each one comes from; all subscribers share them."""
         self.pipes = pipes
         self.left = len(pipes)
-        self.handled_at_once = 0
-        """Messages that the pipes have not reported as handled, because they were in its first step."""
         self.deadline = deadline
         self.expired = False
         self.timer: asyncio.TimerHandle | None = None
@@ -68,6 +71,10 @@ class Handout:
         """Its first step: who is done then is not listed one by one."""
         self._done: list[int] = []
         self._setbacks: list[Setback] = []
+
+    def readable_until(self, start: int, stop: int) -> int:
+        """Where the messages that can be handed over from `start` on end, at most at `stop`."""
+        return min((position for position in self.unreadable if start <= position < stop), default=stop)
 
     def done(self, index: int) -> None:
         """That subscriber has handled everything."""

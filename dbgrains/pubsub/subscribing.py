@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dbgrains.actor.can_wait import Handling, handling_of
-from dbgrains.actor.messages import Lifecycle
 from dbgrains.actor.pid import PID
 from dbgrains.actor.props import Props
 from dbgrains.actor.supervisor import Directive, OneForOne
-from dbgrains.actor.turn import step_to_end
 from dbgrains.errors import ConfigError
 from dbgrains.pubsub.subscription import HasClusterIdentity, TopicHandler
 from dbgrains.sansio.identity import ClusterIdentity, check_name
 
 if TYPE_CHECKING:
-    from dbgrains.actor.context import Context
     from dbgrains.cluster.cluster import Cluster
 
 
@@ -70,26 +66,7 @@ def props_of(handler: TopicHandler) -> Props:
             f"topic handler {_name(handler)} is no coroutine function; write it as `async def` with one parameter, "
             "the context"
         )
-    receive = _quick(handler) if handling is Handling.ASYNC_CANNOT_WAIT else _patient(handler)
-    return Props.from_function(receive).with_guardian_supervisor(OneForOne(_resume))
-
-
-def _quick(handler: TopicHandler) -> Callable[[Context], Any]:
-    """For a handler that cannot wait."""
-
-    def receive(context: Context) -> None:
-        if not isinstance(context.message, Lifecycle):
-            step_to_end(handler(context))
-
-    return receive
-
-
-def _patient(handler: TopicHandler) -> Callable[[Context], Any]:
-    async def receive(context: Context) -> None:
-        if not isinstance(context.message, Lifecycle):
-            await handler(context)
-
-    return receive
+    return Props.from_function(handler, messages_only=True).with_guardian_supervisor(OneForOne(_resume))
 
 
 def _resume(reason: BaseException) -> Directive:

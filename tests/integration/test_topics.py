@@ -354,7 +354,7 @@ async def test_a_publisher_that_waits_for_deliveries_hears_when_the_topic_dies_b
         waiting = asyncio.create_task(
             cluster.client.publisher().publish("news", Chat("unknown"), wait_for="delivered", timeout=10.0)
         )
-        await until(lambda: slow.began)
+        await until(lambda: dying.pubsub.statistics().published == 2)
 
         await cluster.kill(dying)
 
