@@ -1,6 +1,6 @@
 """Write docs/configuration.md from the settings themselves: python -m tests.architecture.configuration_page
 
-The defaults, units and reasons stand in `dbgrains/config.py`, as fields with a docstring each; the page repeats them as
+The defaults, units and reasons stand in `dbgrains/config/`, as fields with a docstring each; the page repeats them as
 tables, and a test compares the two.
 """
 
@@ -15,9 +15,12 @@ from tests.architecture.source import PACKAGE, ROOT, Source
 
 PAGE = ROOT / "docs" / "configuration.md"
 
+FILES = ("lease", "remote", "membership", "cluster", "actors", "topics")
+"""Of `dbgrains/config/`, in the order in which the page shows them."""
+
 INTRODUCTION = """# Configuration
 
-Generated from `dbgrains/config.py` by `make docs`. Settings are frozen dataclasses; they are checked when they are
+Generated from `dbgrains/config/` by `make docs`. Settings are frozen dataclasses; they are checked when they are
 built, and a combination that cannot work raises `ConfigError` with field, value and rule. The unit is the last part of
 a name: `_s` is seconds.
 
@@ -32,7 +35,7 @@ def render() -> str:
 
 
 def _sections() -> Iterator[str]:
-    for node in Source(PACKAGE / "config.py").tree.body:
+    for node in (node for file in FILES for node in Source(PACKAGE / "config" / f"{file}.py").tree.body):
         if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
             yield f"## `{node.name}`\n\n{_flat(ast.get_docstring(node) or '')}\n"
             yield "| setting | default | what it does |\n|---|---|---|"

@@ -21,6 +21,7 @@ from types import ModuleType
 import pytest
 import uvloop
 
+from dbgrains import config
 from tests.architecture import configuration_page
 from tests.architecture.source import PACKAGE, ROOT, sources
 
@@ -107,6 +108,9 @@ def test_the_links_of_a_page_lead_somewhere(page: Path):
 
 
 def test_the_configuration_page_is_what_the_settings_say():
+    sections = set(re.findall(r"^## `(\w+)`$", configuration_page.render(), flags=re.MULTILINE))
+
+    assert sections == {name for name in config.__all__ if name.endswith("Config")}
     assert configuration_page.PAGE.read_text(encoding="utf-8") == configuration_page.render(), "run: make docs"
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbgrains.config import ClusterConfig, ConfigError, FailureDetectionConfig
+from dbgrains.config import ClusterConfig, FailureDetectionConfig
+from dbgrains.errors import ConfigError
 from dbgrains.sansio.failure_detector import (
     SCORE_MAX,
     Contact,
