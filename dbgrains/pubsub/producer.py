@@ -13,7 +13,6 @@ duplicate it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,11 +22,11 @@ import structlog
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.config import BatchingProducerConfig
 from dbgrains.errors import ConfigError, MessageError, ProducerQueueFullError, ProducerStoppedError
-from dbgrains.sansio.batch import Again, PublishingErrorDecision, after_error, batch_length
+from dbgrains.pubsub.producer_queue import Produced, ProducerQueue
+from dbgrains.sansio.batch import Again, PublishingErrorDecision, after_error
 from dbgrains.sansio.topic_name import check_topic
 
 if TYPE_CHECKING:
-    from dbgrains.pubsub.content import Payload
     from dbgrains.pubsub.publisher import Publisher
 
 log = structlog.get_logger()
@@ -49,18 +48,6 @@ PublishingErrorHandler: TypeAlias = Callable[[int, Exception, PubSubBatch], Awai
 """`await on_error(retries, error, batch)`: retries is 0 for the first failure of a batch."""
 
 
-class _Item:
-    """One message that waits."""
-
-    __slots__ = ("future", "message", "payload", "size")
-
-    def __init__(self, message: Any, payload: Payload | None, future: asyncio.Future[int]) -> None:
-        self.message = message
-        self.payload = payload
-        self.size = 0 if payload is None else len(payload[1])
-        self.future = future
-
-
 class BatchingProducer:
     """Made by `cluster.batching_producer(topic)`. Use it with `async with`, or `await aclose()` in the end."""
 
@@ -71,11 +58,8 @@ class BatchingProducer:
         """Names its batches towards the topic."""
         self._publisher = publisher
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Item] = deque()
-        self._queue_bytes = 0
+        self._queue = ProducerQueue(self.topic, self.config)
         self._batches = 0
-        self._some = asyncio.Event()
-        self._room: deque[asyncio.Future[None]] = deque()
         self._closing = False
         self._error: BaseException | None = None
         self._stopped = False
@@ -95,55 +79,37 @@ class BatchingProducer:
         """
         if self._closing or self._stopped:
             raise self._ended()
-        config = self.config
-        if len(self._queue) >= config.queue_count_max or self._queue_bytes >= config.queue_bytes_max:
-            self._forget_cancelled()
-            if len(self._queue) >= config.queue_count_max or self._queue_bytes >= config.queue_bytes_max:
-                raise ProducerQueueFullError(
-                    f"producer for {self.topic!r}: {len(self._queue)} messages ({self._queue_bytes} bytes) wait already"
-                )
-        future: asyncio.Future[int] = self._loop.create_future()
-        try:
-            item = _Item(*self._publisher.encoded(message), future)
-        except MessageError as error:
-            _fail(future, error)
-            return future
         queue = self._queue
-        if not queue:
-            self._some.set()
-        queue.append(item)
-        self._queue_bytes += item.size
-        return future
+        queue.check_room()
+        try:
+            payload = self._publisher.encoded(message)
+        except MessageError as error:
+            refused = Produced(loop=self._loop)
+            refused.publish_failed(error)
+            return refused
+        return queue.put(message, payload)
 
     async def produce_wait(self, message: object) -> asyncio.Future[int]:
         """As `produce`, but wait for room while the queue is full; in the order in which callers came."""
-        while True:
-            if not self._room:
-                try:
-                    return self.produce(message)
-                except ProducerQueueFullError:
-                    pass
-            room: asyncio.Future[None] = self._loop.create_future()
-            self._room.append(room)
+        queue = self._queue
+        if not queue.has_line:
             try:
-                await room
-            except asyncio.CancelledError:
-                self._let_one_in()  # the room that this one was given, if any, is somebody else's
-                raise
-            finally:
-                if room in self._room:
-                    self._room.remove(room)
+                return self.produce(message)
+            except ProducerQueueFullError:
+                pass
+        while True:
+            await queue.wait_in_line()
             try:
                 return self.produce(message)
             except ProducerQueueFullError:
                 continue
             finally:
-                self._let_one_in()
+                queue.let_one_in()
 
     @property
     def waiting_count(self) -> int:
         """Messages in the queue."""
-        return len(self._queue)
+        return len(self._queue.messages)
 
     @property
     def is_stopped(self) -> bool:
@@ -156,7 +122,7 @@ class BatchingProducer:
         Closing twice is once. A batch that failed is not tried again from here on.
         """
         self._closing = True
-        self._some.set()
+        self._queue.some.set()
         await asyncio.wait((self._sender,), timeout=self.config.close_timeout_s if timeout is None else timeout)
         await self._stop(None)
 
@@ -170,17 +136,17 @@ class BatchingProducer:
 
     async def _send(self) -> None:
         """Gather batches and publish them, until stopped, or closed and empty."""
-        config = self.config
+        config, queue = self.config, self._queue
         while not self._stopped:
-            if not self._queue:
+            if not queue.messages:
                 if self._closing:
                     break
-                self._some.clear()
-                await self._some.wait()
+                queue.some.clear()
+                await queue.some.wait()
                 continue
-            if config.linger_s and not self._closing and len(self._queue) < config.batch_size:
+            if config.linger_s and not self._closing and len(queue.messages) < config.batch_size:
                 await self._linger()
-            items = self._take_batch()
+            items = queue.take_batch()
             if not items:
                 continue
             self._batches += 1
@@ -201,27 +167,13 @@ class BatchingProducer:
     async def _linger(self) -> None:
         """Wait for a full batch, but not long."""
         until = self._loop.time() + self.config.linger_s
-        while len(self._queue) < self.config.batch_size and not self._closing and not self._stopped:
+        while len(self._queue.messages) < self.config.batch_size and not self._closing and not self._stopped:
             left_s = until - self._loop.time()
             if left_s <= 0:
                 return
             await asyncio.sleep(min(left_s, 0.001))
 
-    def _take_batch(self) -> list[_Item]:
-        """The next batch, without what was cancelled meanwhile."""
-        queue = self._queue
-        config = self.config
-        count = batch_length((item.size for item in queue), config.batch_size, config.batch_bytes_max)
-        items: list[_Item] = []
-        for _ in range(count):
-            item = queue.popleft()
-            self._queue_bytes -= item.size
-            if not item.future.done():
-                items.append(item)
-        self._let_one_in()
-        return items
-
-    async def _publish(self, items: list[_Item], key: str) -> None:
+    async def _publish(self, items: list[Produced], key: str) -> None:
         """Publish one batch, as often as the error handler wants."""
         retries = 0
         try:
@@ -229,7 +181,7 @@ class BatchingProducer:
                 try:
                     first = await self._publish_once(items, key)
                 except Exception as error:  # noqa: BLE001  every error is the handler's to decide on
-                    items = [item for item in items if not item.future.done()]
+                    items = [item for item in items if not item.done()]
                     after_s = await self._after(error, retries, items)
                     if after_s is None:
                         return
@@ -238,21 +190,25 @@ class BatchingProducer:
                         await asyncio.sleep(after_s)
                     else:
                         await asyncio.sleep(0)
-                    items = [item for item in items if not item.future.done()]
+                    items = [item for item in items if not item.done()]
                 else:
                     for number, item in enumerate(items, first):
-                        if not item.future.done():
-                            item.future.set_result(number)
+                        if not item.done():
+                            item.set_result(number)
                     return
         except BaseException:
             ended = self._ended()
             for item in items:
-                _fail(item.future, ended)
+                item.publish_failed(ended)
             raise
 
-    async def _publish_once(self, items: list[_Item], key: str) -> int:
+    async def _publish_once(self, items: list[Produced], key: str) -> int:
         publisher = self._publisher
-        content = publisher.content(self.topic, [(item.message, item.payload) for item in items])
+        content = publisher.content(
+            self.topic,
+            [item.message for item in items],
+            [item.payload for item in items if item.payload is not None],
+        )
         config = self.config
         result = await publisher.send(
             self.topic,
@@ -264,22 +220,22 @@ class BatchingProducer:
         )
         return result.sequence
 
-    async def _after(self, error: Exception, retries: int, items: list[_Item]) -> float | None:
+    async def _after(self, error: Exception, retries: int, items: list[Produced]) -> float | None:
         """What follows on an error: how long to wait before the batch is published again, or None."""
         decision = await self._decide(error, retries, items)
         step = after_error(decision, closing=self._closing, left=len(items))
         if isinstance(step, Again):
             return step.after_s
         for item in items:
-            _fail(item.future, error)
+            item.publish_failed(error)
         if step.stops:
             log.warning("producer stopped", topic=self.topic, error=str(error), failed=len(items))
             self._error = error
             self._stopped = True
-            self._fail_queue()
+            self._queue.fail(self._ended())
         return None
 
-    async def _decide(self, error: Exception, retries: int, items: list[_Item]) -> PublishingErrorDecision:
+    async def _decide(self, error: Exception, retries: int, items: list[Produced]) -> PublishingErrorDecision:
         handler = self.config.on_error
         if handler is None:
             return PublishingErrorDecision.FAIL_BATCH_AND_STOP
@@ -305,18 +261,7 @@ class BatchingProducer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        self._fail_queue()
-
-    def _fail_queue(self) -> None:
-        ended = self._ended()
-        while self._queue:
-            _fail(self._queue.popleft().future, ended)
-        self._queue_bytes = 0
-        self._some.set()
-        while self._room:
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
+        self._queue.fail(self._ended())
 
     def _ended(self) -> ProducerStoppedError:
         if self._error is not None:
@@ -324,23 +269,6 @@ class BatchingProducer:
             stopped.__cause__ = self._error
             return stopped
         return ProducerStoppedError(f"the producer for {self.topic!r} was closed")
-
-    def _let_one_in(self) -> None:
-        """Wake the first of those who wait for room, if there is some."""
-        if len(self._queue) >= self.config.queue_count_max or self._queue_bytes >= self.config.queue_bytes_max:
-            return
-        while self._room:
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
-                return
-
-    def _forget_cancelled(self) -> None:
-        """Make room by what nobody wants any more."""
-        kept = [item for item in self._queue if not item.future.done()]
-        self._queue.clear()
-        self._queue.extend(kept)
-        self._queue_bytes = sum(item.size for item in kept)
 
     def _batch_ended(self, task: asyncio.Task[None]) -> None:
         self._flying.discard(task)
@@ -353,18 +281,11 @@ class BatchingProducer:
             log.error("producer failed", topic=self.topic, **failure_fields(error))
             self._error = error
             self._stopped = True
-            self._fail_queue()
+            self._queue.fail(self._ended())
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "closing" if self._closing else "running"
-        return f"BatchingProducer({self.topic!r}, {state}, waiting={len(self._queue)})"
-
-
-def _fail(future: asyncio.Future[int], error: BaseException) -> None:
-    """End a message with an error; asyncio must not complain when nobody awaits it."""
-    if not future.done():
-        future.set_exception(error)
-        future.exception()
+        return f"BatchingProducer({self.topic!r}, {state}, waiting={self.waiting_count})"
 
 
 def check_producer_config(config: object) -> BatchingProducerConfig | None:

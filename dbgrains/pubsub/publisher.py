@@ -64,7 +64,8 @@ class Publisher:
         With an `idempotency_key` it is also sent again when it may have been accepted; the topic takes each key once.
         """
         self._check(topic, wait_for)
-        content = self.content(topic, [self.encoded(message)])
+        payload = self.encoded(message)
+        content = self.content(topic, [message], [] if payload is None else [payload])
         return await self.send(topic, content, (), wait_for, timeout, idempotency_key)
 
     async def publish_batch(
@@ -81,41 +82,45 @@ class Publisher:
         Those that cannot travel are named in the result's `refused`, and the others go.
         """
         self._check(topic, wait_for)
-        items: list[tuple[object, Payload | None]] = []
+        items: list[object] = []
+        payloads: list[Payload] = []
         refused: list[tuple[int, MessageError]] = []
         for index, message in enumerate(messages):
             try:
-                items.append(self.encoded(message))
+                payload = self.encoded(message)
             except MessageError as error:
                 refused.append((index, error))
+                continue
+            items.append(message)
+            if payload is not None:
+                payloads.append(payload)
         if not items:
             if not refused:
                 raise ConfigError(f"publish_batch to {topic!r:.80}: got no messages; expected at least one")
             raise refused[0][1]
-        content = self.content(topic, items)
+        content = self.content(topic, items, payloads)
         return await self.send(topic, content, tuple(refused), wait_for, timeout, idempotency_key)
 
-    def encoded(self, message: object) -> tuple[object, Payload | None]:
-        """A message with its bytes, without them in a process that is alone. Raises MessageError."""
+    def encoded(self, message: object) -> Payload | None:
+        """A message as bytes; None in a process that is alone. Raises MessageError."""
         if isinstance(message, _STEERING):
             raise UnknownMessageTypeError(
                 f"a {type(message).__name__} steers one actor, and is no message for whoever subscribed"
             )
         serializers = self.serializers
-        return (message, None) if serializers is None else (message, serializers.encode(message))
+        return None if serializers is None else serializers.encode(message)
 
-    def content(self, topic: str, items: Sequence[tuple[object, Payload | None]]) -> Content:
-        """Encoded messages as one batch. Raises ConfigError or MessageTooLargeError for one that is too large."""
-        count = len(items)
+    def content(self, topic: str, messages: Sequence[object], payloads: Sequence[Payload]) -> Content:
+        """Messages with what `encoded` made of them as one batch. ConfigError or MessageTooLargeError: too large."""
+        count = len(messages)
         if count > self._config.batch_count_max:
             raise ConfigError(
                 f"publish to {topic!r:.80}: got {count} messages; expected at most {self._config.batch_count_max} "
                 "(TopicsConfig.batch_count_max). Publish them in parts, or use a batching producer."
             )
-        messages = [message for message, _ in items]
         if self.serializers is None:
             return Content(messages, None)
-        content = Content(messages, [payload for _, payload in items if payload is not None])
+        content = Content(messages, payloads)
         limit = int(self.serializers.message_bytes_max * BATCH_SHARE)
         size = content.size_bytes + MESSAGE_OVERHEAD_BYTES * count
         if size > limit:

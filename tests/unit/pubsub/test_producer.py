@@ -38,11 +38,11 @@ class Publishing:
         self.at_once = 0
         self.at_once_max = 0
 
-    def encoded(self, message: object) -> tuple[object, None]:
-        return message, None
+    def encoded(self, message: object) -> None:
+        return None
 
-    def content(self, topic: str, items: list[tuple[Any, None]]) -> list[Any]:
-        return [message for message, _ in items]
+    def content(self, topic: str, messages: list[Any], payloads: list[Any]) -> list[Any]:
+        return messages
 
     async def send(
         self, topic: str, content: list[Any], refused: Any, wait_for: str, timeout: float, key: str
