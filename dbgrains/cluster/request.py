@@ -71,15 +71,18 @@ class RequestPath:
         if timeout is not None and not (type(timeout) is float and 0.0 < timeout <= REQUEST_TIMEOUT_S_MAX):
             timeout = check_positive("timeout", timeout, maximum=REQUEST_TIMEOUT_S_MAX)
         if idempotency_key is None:
-            place = None
-            try:
-                hosted = self._hosted.get(kind)
-                cell = None if hosted is None else hosted.active.get(identity)
-                if cell is None:
-                    places = self._places.get(kind)
-                    place = None if places is None else places.get(identity)
+            hosted = cell = place = None
+            try:  # `in` and a subscript cost half of what `get` costs
+                if kind in self._hosted:
+                    hosted = self._hosted[kind]
+                    if identity in hosted.active:
+                        cell = hosted.active[identity]
+                if cell is None and kind in self._places:
+                    places = self._places[kind]
+                    if identity in places:
+                        place = places[identity]
             except TypeError:  # unhashable, so certainly no text: `_call` says so
-                hosted = cell = None
+                hosted = None
             # Earlier calls that wait for this identity to be found must not be overtaken.
             if self._routes and (kind, identity) in self._routes:
                 cell = place = None

@@ -11,9 +11,10 @@ Nothing here waits or knows what an envelope is for: `outbox` gathers them, `inb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -47,19 +48,17 @@ Waiting: TypeAlias = tuple[Any, ...]
 """Who waits, where an object for each request would cost too much: an asyncio future for the answer, what is called
 with this tuple, the request's id and the error when there is none, and whatever that needs to know."""
 
-Delivery: TypeAlias = tuple[
-    int, str, WireType, bytes, float | None, Headers | None, PID | None, bool, ReplyTo | Waiting | None
-]
-"""request id (0: a send), target, type, payload, deadline, headers, sender, is a system message, who waits for it.
+Extras: TypeAlias = tuple[Headers | None, PID | None, bool]
+"""headers, sender, is a system message."""
+
+Delivery: TypeAlias = tuple[int, str, WireType, bytes, float | None, Extras | None, ReplyTo | Waiting | None]
+"""request id (0: a send), target, type, payload, deadline, what only few have, who waits for it.
 
 A plain tuple, because one is made per message and all of them are transposed by one `zip`.
 """
 
 Reply: TypeAlias = tuple[int, WireType, bytes, Headers | None]
 """request id, type, payload, headers."""
-
-Extras: TypeAlias = tuple[dict[str, str] | None, PID | None, bool]
-"""headers, sender, is a system message."""
 
 
 class MalformedFrameError(ValueError):
@@ -121,25 +120,22 @@ class FrameEncoder:
         parts = 0
         if deliveries:
             parts |= DELIVERIES
-            ids, targets, wire_types, payloads, deadlines, headers, senders, system, _ = zip(*deliveries, strict=True)
-            frame.request_ids.extend(ids)
+            ids, targets, wire_types, payloads, deadlines, extras, _ = zip(*deliveries, strict=True)
+            frame.request_ids.extend(_shortest_ids(ids))
             frame.targets.extend(map(names.__getitem__, targets))
-            frame.types.extend(map(types.__getitem__, wire_types))
+            frame.types.extend(map(types.__getitem__, _shortest(wire_types)))
             frame.payloads.extend(payloads)
-            if any(deadlines):
-                frame.deadlines_ms.extend(map(_LeftMs(now).__getitem__, deadlines))
-            if any(system) or any(senders) or any(headers):
+            due = _shortest(deadlines)
+            if any(due):
+                frame.deadlines_ms.extend(map(_LeftMs(now).__getitem__, due))
+            if any(extras):
                 parts |= EXTRAS
-                frame.system_rows.extend(row for row, is_system in enumerate(system) if is_system)
-                self._add_senders(frame, senders)
-                frame.header_rows.extend(row for row, pairs in enumerate(headers) for _ in pairs or ())
-                frame.header_keys.extend(key for pairs in headers for key in pairs or ())
-                frame.header_values.extend(value for pairs in headers for value in (pairs or {}).values())
+                self._add_extras(frame, extras)
         if replies:
             parts |= REPLIES
             ids, wire_types, payloads, headers = zip(*replies, strict=True)
-            frame.reply_ids.extend(ids)
-            frame.reply_types.extend(map(types.__getitem__, wire_types))
+            frame.reply_ids.extend(_shortest_ids(ids))
+            frame.reply_types.extend(map(types.__getitem__, _shortest(wire_types)))
             frame.reply_payloads.extend(payloads)
             if any(headers):
                 parts |= REPLY_HEADERS
@@ -170,10 +166,10 @@ class FrameEncoder:
         return frame.SerializeToString()
 
     def _one_delivery(self, delivery: Delivery, now: float) -> bytes | None:
-        request_id, target, wire, payload, deadline, headers, sender, system, _ = delivery
+        request_id, target, wire, payload, deadline, extras, _ = delivery
         target_number = self._names.get(target)
         type_number = self._types.get(wire)
-        if target_number is None or type_number is None or headers or sender or system:
+        if target_number is None or type_number is None or extras is not None:
             return None
         return Frame(
             parts=ONE_DELIVERY,
@@ -191,19 +187,41 @@ class FrameEncoder:
             return None
         return Frame(parts=ONE_REPLY, one_id=request_id, one_type=type_number, one_payload=payload).SerializeToString()
 
-    def _add_senders(self, frame: Frame, senders: Sequence[PID | None]) -> None:
+    def _add_extras(self, frame: Frame, extras: Sequence[Extras | None]) -> None:
         number_of = self._names.__getitem__
-        for row, sender in enumerate(senders):
+        for row, extra in enumerate(extras):
+            if extra is None:
+                continue
+            headers, sender, is_system = extra
+            if is_system:
+                frame.system_rows.append(row)
             if sender is not None:
                 frame.sender_rows.append(row)
                 frame.sender_addresses.append(number_of(sender.address))
                 frame.sender_ids.append(number_of(sender.id))
                 frame.sender_members.append(number_of(sender.member_id))
+            for key, value in (headers or {}).items():
+                frame.header_rows.append(row)
+                frame.header_keys.append(key)
+                frame.header_values.append(value)
 
 
 def _type_name(wire: WireType) -> TypeName:
     serializer_id, name = split_wire_type(wire)
     return TypeName(serializer=serializer_id, name=name)
+
+
+def _shortest(column: Sequence[V]) -> Sequence[V]:
+    """One value stands for all rows if they are alike."""
+    return column[:1] if column.count(column[0]) == len(column) else column
+
+
+def _shortest_ids(column: Sequence[int]) -> Sequence[int]:
+    """The first stands for all rows if the others count up from it, and nothing for all of them being 0."""
+    first = column[0]
+    if first:
+        return column[:1] if column == tuple(range(first, first + len(column))) else column
+    return column if any(column) else ()
 
 
 class _LeftMs(dict[float | None, int]):
@@ -293,10 +311,10 @@ class FrameDecoder:
             count = len(payloads)
             received.deliveries = list(
                 zip(
-                    _column("request_ids", frame.request_ids[:], count),
+                    _ids("request_ids", frame.request_ids[:], count),
                     map(self._targets.__getitem__, _numbers("targets", frame.targets[:], count, len(self._names))),
-                    map(self._types.__getitem__, _numbers("types", frame.types[:], count, len(self._types))),
-                    _column("deadlines_ms", frame.deadlines_ms[:], count),
+                    self._decoders("types", frame.types[:], count),
+                    _alike("deadlines_ms", frame.deadlines_ms[:] or [0] * min(count, 1), count),
                     payloads,
                     strict=True,
                 )
@@ -304,15 +322,13 @@ class FrameDecoder:
             if parts & EXTRAS:
                 received.extras = self._extras(frame, count)
         if parts & REPLIES:
-            reply_ids = frame.reply_ids[:]
-            count = len(reply_ids)
+            payloads = frame.reply_payloads[:]
+            count = len(payloads)
             received.replies = list(
                 zip(
-                    reply_ids,
-                    map(
-                        self._types.__getitem__, _numbers("reply_types", frame.reply_types[:], count, len(self._types))
-                    ),
-                    _column("reply_payloads", frame.reply_payloads[:], count),
+                    _ids("reply_ids", frame.reply_ids[:], count),
+                    self._decoders("reply_types", frame.reply_types[:], count),
+                    payloads,
                     strict=True,
                 )
             )
@@ -371,6 +387,11 @@ class FrameDecoder:
         except UnknownMessageTypeError:
             return _Unknown(self._find_decoder, wire)
 
+    def _decoders(self, name: str, column: list[int], count: int) -> Iterable[Decode]:
+        if len(column) == 1 <= count and column[0] < len(self._types):
+            return repeat(self._types[column[0]], count)
+        return map(self._types.__getitem__, _numbers(name, column, count, len(self._types)))
+
     def _extras(self, frame: Frame, count: int) -> dict[int, Extras]:
         headers = _headers(frame.header_rows[:], frame.header_keys[:], frame.header_values[:], count)
         system = set(_numbers("system_rows", frame.system_rows[:], len(frame.system_rows), count))
@@ -400,19 +421,29 @@ class _Unknown:
 
 
 def _column(name: str, column: list[V], count: int) -> list[V]:
-    """A column must be as long as its sisters; a column of numbers may be left out where all are 0."""
+    """A column that must be as long as its sisters."""
     if len(column) == count:
         return column
-    if not column and name in ("request_ids", "deadlines_ms"):
-        return cast("list[V]", [0] * count)
     raise MalformedFrameError(f"column {name} has {len(column)} rows, expected {count}")
+
+
+def _alike(name: str, column: list[V], count: int) -> Iterable[V]:
+    """A column whose one value may stand for all rows."""
+    return repeat(column[0], count) if len(column) == 1 <= count else _column(name, column, count)
+
+
+def _ids(name: str, column: list[int], count: int) -> Iterable[int]:
+    """A column of ids: all of them, or the first of those that count up, or nothing where all are 0."""
+    if len(column) == count:
+        return column
+    if len(column) == 1 <= count:
+        return range(column[0], column[0] + count)
+    return _column(name, column or [0] * count, count)
 
 
 def _numbers(name: str, column: list[int], count: int, limit: int) -> list[int]:
     """A column of references: as long as its sisters, and none beyond the table."""
-    if len(column) != count:
-        raise MalformedFrameError(f"column {name} has {len(column)} rows, expected {count}")
-    if count and max(column) >= limit:
+    if _column(name, column, count) and max(column) >= limit:
         raise MalformedFrameError(f"column {name} refers to {max(column)}, there are {limit}")
     return column
 

@@ -210,7 +210,7 @@ class Inbound:
         headers = received.reply_headers
         for row, (request_id, decode, payload) in enumerate(received.replies):
             delivery = calls.pop(request_id, None)
-            call = None if delivery is None else delivery[8]
+            call = None if delivery is None else delivery[6]
             if call is None:
                 statistics.replies_late += 1
                 continue
@@ -232,7 +232,7 @@ class Inbound:
                 call.reply(message)
         for wire_failure in received.failures:
             delivery = calls.pop(wire_failure.request_id, None)
-            call = None if delivery is None else delivery[8]
+            call = None if delivery is None else delivery[6]
             if call is None:
                 statistics.replies_late += 1
             else:

@@ -12,7 +12,6 @@ opened, also empties the `Outbox` of that peer.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -100,7 +99,7 @@ class Link:
         self._config = config
         self._inbound = inbound
         self.encode = inbound.serializers.encode
-        self.replies: deque[Reply] = deque()
+        self.replies: list[Reply] = []
         self.reply_bytes = 0
         self._stand_ins: dict[int, str] = {}
         self._failures: list[Failure] = []
@@ -301,10 +300,9 @@ class Link:
     def _take_replies(self, count_max: int, bytes_max: int) -> Sequence[Reply]:
         replies = self.replies
         if len(replies) <= count_max and self.reply_bytes <= bytes_max:
-            taken = list(replies)
-            replies.clear()
+            self.replies = []
             self.reply_bytes = 0
-            return taken
+            return replies
         taken, size = take_rows(replies, count_max, bytes_max, 2)
         self.reply_bytes -= size
         return taken

@@ -15,7 +15,6 @@ deadlines are near from now on.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final, TypeVar
@@ -32,7 +31,7 @@ from dbgrains.errors import (
     RequestTimeoutError,
     SerializationError,
 )
-from dbgrains.remote.frame import Delivery, Waiting
+from dbgrains.remote.frame import Delivery, Extras, Waiting
 from dbgrains.remote.serializer import Serializers
 
 HEADER_BYTES_MAX: Final = 16 * 1024
@@ -45,11 +44,13 @@ class Outbox:
     __slots__ = (
         "_bytes",
         "_bytes_max",
+        "_codecs",
         "_count_max",
         "_earliest",
         "_encode",
         "_identity",
         "_last_id",
+        "_message_bytes_max",
         "_near",
         "_new_id",
         "_on_near_deadline",
@@ -77,11 +78,13 @@ class Outbox:
         self.wake: Callable[[], None] = nobody
         """Called when something waits after nothing did; set by the stream that empties this."""
         self._encode = serializers.encode
+        self._codecs = serializers.codecs
+        self._message_bytes_max = serializers.message_bytes_max
         self._identity = serializers.identity
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._on_near_deadline = on_near_deadline
-        self.queue: deque[Delivery] = deque()
+        self.queue: list[Delivery] = []
         """What waits, for looking only; `take` takes it."""
         self._bytes = 0
         self.calls: dict[int, Delivery] = {}
@@ -98,24 +101,39 @@ class Outbox:
         return len(self.queue)
 
     def request(
-        self, target: str, message: object, call: ReplyTo | Waiting, deadline: float | None, headers: Headers | None
+        self,
+        target: str,
+        message: object,
+        call: ReplyTo | Waiting,
+        deadline: float | None,
+        headers: Headers | None = None,
     ) -> int:
-        """Queue a request and return its id; 0 when it failed at once, which `call` was told."""
-        try:
-            wire, payload = self._encode(message)
-            if headers or not target.isascii():
+        """Queue a request and return its id; 0 when it failed at once, which `call` was told.
+
+        `target` is known to be fit to travel, as `check_names` finds out; what else comes along is looked at here.
+        """
+        try:  # what Serializers.encode does, without a call for it
+            wire, encode = self._codecs[message.__class__]
+            payload = encode(message)
+            size = len(payload)
+        except Exception:  # noqa: BLE001  Serializers.encode says what is wrong
+            size = self._message_bytes_max + 1
+        if size > self._message_bytes_max or headers:
+            try:
+                wire, payload = self._encode(message)
                 check_names(target, headers)
-        except MessageError as error:
-            fail(call, 0, error)
-            return 0
-        size = self._bytes + len(payload)
+            except MessageError as error:
+                fail(call, 0, error)
+                return 0
+            size = len(payload)
+        size += self._bytes
         queue = self.queue
         waiting = len(queue)
         if waiting >= self._count_max or size > self._bytes_max:
             fail(call, 0, self.full())
             return 0
         request_id = self._new_id()
-        delivery = (request_id, target, wire, payload, deadline, headers, None, False, call)
+        delivery = (request_id, target, wire, payload, deadline, (headers, None, False) if headers else None, call)
         self.calls[request_id] = delivery
         self._last_id = request_id
         queue.append(delivery)
@@ -132,14 +150,14 @@ class Outbox:
     def send(self, target: str, message: object, sender: PID | None, headers: Headers | None) -> None:
         """Queue a message nobody answers. Raises MessageError or OverloadedError."""
         wire, payload = self._encode(message)
-        if headers or not target.isascii():
-            check_names(target, headers)
+        check_names(target, headers)
         if sender is not None:
             sender = self._identity.outside(sender)
             check_names(f"{sender.address}{sender.id}{sender.member_id}", None)
         if len(self.queue) >= self._count_max or self._bytes + len(payload) > self._bytes_max:
             raise self.full()
-        self.queue.append((0, target, wire, payload, None, headers, sender, False, None))
+        extras = (headers, sender, False) if headers or sender is not None else None
+        self.queue.append((0, target, wire, payload, None, extras, None))
         self._bytes += len(payload)
         self._sends += 1
         self.wake()
@@ -153,7 +171,7 @@ class Outbox:
         if len(self.queue) >= self._count_max:
             raise self.full()
         request_id = self._new_id()
-        delivery = (request_id, target, wire, payload, None, None, None, True, _ACKNOWLEDGED)
+        delivery = (request_id, target, wire, payload, None, _SYSTEM, _ACKNOWLEDGED)
         self.calls[request_id] = delivery
         self._last_id = request_id
         self.queue.append(delivery)
@@ -164,8 +182,7 @@ class Outbox:
         """The next frame's worth. From here on its requests may have run."""
         queue = self.queue
         if len(queue) <= count_max and self._bytes <= bytes_max:
-            taken = list(queue)
-            queue.clear()
+            taken, self.queue = queue, []
             self._bytes = 0
         else:
             taken, size = take_rows(queue, count_max, bytes_max, 3)
@@ -223,7 +240,7 @@ class Outbox:
         waiting = request_id > self._taken_id
         self._withdrawn += waiting
         fail(
-            delivery[8],
+            delivery[6],
             request_id,
             RequestTimeoutError(
                 f"No connection to {self.peer} within the deadline; the request to {delivery[1]} never left."
@@ -239,17 +256,17 @@ class Outbox:
         System messages that were not acknowledged go back to the front: they must arrive, and in order.
         """
         taken = [delivery for request_id, delivery in self.calls.items() if request_id <= self._taken_id]
-        again = [delivery for delivery in taken if delivery[7]]
+        again = [delivery for delivery in taken if delivery[5] is _SYSTEM]
         if again:
             again.sort(key=lambda delivery: delivery[0])
-            self.queue.extendleft(reversed(again))
+            self.queue[:0] = again
             self._bytes += sum(len(delivery[3]) for delivery in again)
-        lost = [self.calls.pop(delivery[0]) for delivery in taken if not delivery[7]]
+        lost = [self.calls.pop(delivery[0]) for delivery in taken if delivery[5] is not _SYSTEM]
         if again:
             self._taken_id = again[0][0] - 1
         for delivery in lost:
             fail(
-                delivery[8],
+                delivery[6],
                 delivery[0],
                 ConnectionLostError(
                     f"The connection to {self.peer} was lost while {delivery[1]} had the request: {reason}"
@@ -259,19 +276,21 @@ class Outbox:
     def fail_waiting(self, error_of: Callable[[str], DbgrainsError]) -> None:
         """Fail the requests that have not left, each with the error made for its target. Sends stay."""
         waiting = [
-            delivery for known, delivery in self.calls.items() if known > self._taken_id and not delivery[7]
+            delivery
+            for known, delivery in self.calls.items()
+            if known > self._taken_id and delivery[5] is not _SYSTEM
         ]  # fmt: skip
         for delivery in waiting:
             del self.calls[delivery[0]]
         self._withdrawn += len(waiting)
         self._drop_withdrawn()
         for delivery in waiting:
-            fail(delivery[8], delivery[0], error_of(delivery[1]))
+            fail(delivery[6], delivery[0], error_of(delivery[1]))
 
     def drain(self) -> list[Delivery]:
         """Take everything out for good: what is returned were sends that will never leave."""
         self._drop_withdrawn()
-        left = [delivery for delivery in self.queue if not delivery[7]]
+        left = [delivery for delivery in self.queue if delivery[5] is not _SYSTEM]
         self.queue.clear()
         self.calls.clear()
         self._bytes = 0
@@ -290,7 +309,7 @@ class Outbox:
     def _drop_withdrawn(self) -> None:
         if self._withdrawn:
             kept = [delivery for delivery in self.queue if not delivery[0] or delivery[0] in self.calls]
-            self.queue = deque(kept)
+            self.queue = kept
             self._bytes = sum(len(delivery[3]) for delivery in kept)
             self._withdrawn = 0
 
@@ -306,14 +325,13 @@ def fail(call: ReplyTo | Waiting | None, request_id: int, error: DbgrainsError) 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
 
-def take_rows(queue: deque[Row], count_max: int, bytes_max: int, payload_at: int) -> tuple[list[Row], int]:
-    """The first rows of `queue` within both limits, but at least one; and the size of their payloads."""
-    popleft = queue.popleft
-    taken = [popleft() for _ in range(min(count_max, len(queue)))]
+def take_rows(queue: list[Row], count_max: int, bytes_max: int, payload_at: int) -> tuple[list[Row], int]:
+    """Take the first rows of `queue` within both limits, but at least one; and the size of their payloads."""
+    taken = queue[:count_max]
     size = sum(map(len, map(itemgetter(payload_at), taken)))
     while size > bytes_max and len(taken) > 1:
-        queue.appendleft(taken.pop())
-        size -= len(queue[0][payload_at])
+        size -= len(taken.pop()[payload_at])
+    del queue[: len(taken)]
     return taken, size
 
 
@@ -348,6 +366,8 @@ class _Acknowledged(ReplyTo):
 
 
 _ACKNOWLEDGED: Final = _Acknowledged()
+
+_SYSTEM: Final[Extras] = (None, None, True)
 
 
 def nobody() -> None:

@@ -37,7 +37,7 @@ from dbgrains.remote.grpc_transport import GrpcTransport
 from dbgrains.remote.handshake import Hello, Lane
 from dbgrains.remote.health import Health
 from dbgrains.remote.inbound import Inbound
-from dbgrains.remote.outbox import Outbox
+from dbgrains.remote.outbox import Outbox, check_names
 from dbgrains.remote.remote_process import RemoteProcess
 from dbgrains.remote.serializer import Serializers
 from dbgrains.remote.statistics import RemoteStatistics
@@ -197,6 +197,11 @@ class Remote:
                 call.fail(error)
                 return 0
         if endpoint.down is None:
+            try:
+                check_names(target, None)
+            except MessageError as error:
+                call.fail(error)
+                return 0
             return endpoint.outbox.request(target, message, call, deadline, headers)
         call.fail(endpoint.unreachable(target))
         return 0

@@ -83,12 +83,13 @@ class Serializers:
         self.message_bytes_max = message_bytes_max
         self.identity = LocalIdentity()
         self._allow_protobuf = None if allow_protobuf is None else frozenset(allow_protobuf)
-        self._by_class: dict[type, tuple[WireType, Encode]] = {}
+        self.codecs: dict[type, tuple[WireType, Encode]] = {}
+        """How a class travels, once that was found out: for looking only, where `encode` is a call too many."""
         self._by_wire: dict[WireType, Decode] = {}
         self._custom: list[tuple[int, int, Serializer]] = []
         for name, cls, encode, decode in builtin_codecs(self.identity):
             wire = wire_type(MSGPACK, name)
-            self._by_class[cls] = (wire, encode)
+            self.codecs[cls] = (wire, encode)
             self._by_wire[wire] = decode
 
     def register(
@@ -109,7 +110,7 @@ class Serializers:
         name = name or cls.__name__
         serializer_id = JSON if codec == "json" or hasattr(cls, "model_validate_json") else MSGPACK
         wire = wire_type(serializer_id, name)
-        known = self._by_class.get(cls)
+        known = self.codecs.get(cls)
         if known is not None and known[0] == wire:
             return cls
         if known is not None:
@@ -123,7 +124,7 @@ class Serializers:
             )
         if encode is None or decode is None:
             encode, decode = _msgspec_codec(cls, serializer_id)
-        self._by_class[cls] = (wire, encode)
+        self.codecs[cls] = (wire, encode)
         self._by_wire[wire] = decode
         return cls
 
@@ -133,7 +134,7 @@ class Serializers:
         `name` holds kind and method; ConfigError when other classes have it. Registering again is harmless.
         """
         wire = wire_type(GRAIN, name)
-        if all(cls in self._by_class for cls in encoders):
+        if all(cls in self.codecs for cls in encoders):
             return
         if wire in self._by_wire:
             raise ConfigError(
@@ -141,7 +142,7 @@ class Serializers:
                 "that of another class; use one class for both, or give one of them another kind"
             )
         for cls, encode in encoders.items():
-            self._by_class[cls] = (wire, encode)
+            self.codecs[cls] = (wire, encode)
         self._by_wire[wire] = decode
 
     def add(self, serializer_id: int, serializer: Serializer, priority: int = 0) -> None:
@@ -157,7 +158,7 @@ class Serializers:
 
     def encode(self, message: object) -> tuple[WireType, bytes]:
         """How `message` travels. Raises one of the three MessageErrors; the text names the type."""
-        known = self._by_class.get(message.__class__)
+        known = self.codecs.get(message.__class__)
         if known is None:
             known = self._find(message.__class__)
         wire, encode = known
@@ -198,7 +199,7 @@ class Serializers:
                     f"Register it on all members: serializers.register({cls.__name__}), or use a protobuf message."
                 )
             known = wire_type(PROTOBUF, cls.DESCRIPTOR.full_name), cls.SerializeToString
-        self._by_class[cls] = known
+        self.codecs[cls] = known
         return known
 
     def _find_decoder(self, wire: WireType) -> Decode:

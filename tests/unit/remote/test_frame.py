@@ -17,6 +17,7 @@ from dbgrains.remote.frame import (
     NAMES,
     ONE_DELIVERY,
     REPLIES,
+    TYPES,
     Delivery,
     FrameDecoder,
     FrameEncoder,
@@ -24,7 +25,7 @@ from dbgrains.remote.frame import (
     Reply,
 )
 from dbgrains.remote.serializer import Decode, WireType, wire_type
-from dbgrains.wire.remote_pb2 import Frame
+from dbgrains.wire.remote_pb2 import Frame, TypeName
 
 names = st.text(max_size=20)
 wires = st.builds(wire_type, st.integers(0, 20), names)
@@ -34,9 +35,9 @@ deadlines = st.none() | st.floats(0.001, 1e6)
 
 
 def deliveries(count_max: int = 12) -> st.SearchStrategy[list[Delivery]]:
+    extras = st.none() | st.tuples(headers, senders, st.booleans())
     row = st.tuples(
-        st.integers(0, 2**64 - 1), names, wires, st.binary(max_size=50), deadlines, headers, senders, st.booleans(),
-        st.none(),
+        st.integers(0, 2**64 - 1), names, wires, st.binary(max_size=50), deadlines, extras, st.none()
     )  # fmt: skip
     return st.lists(row, max_size=count_max)
 
@@ -51,7 +52,7 @@ def tagging(wire: WireType) -> Decode:
 
 
 def plain(count: int, target: str = "t", payload: bytes = b"x") -> list[Delivery]:
-    return [(n + 1, target, "2:bytes", payload, None, None, None, False, None) for n in range(count)]
+    return [(n + 1, target, "2:bytes", payload, None, None, None) for n in range(count)]
 
 
 @given(st.lists(st.tuples(deliveries(), replies(), st.lists(st.integers(1, 2**64 - 1), max_size=5)), max_size=6))
@@ -64,7 +65,8 @@ def test_a_stream_of_frames_gives_back_what_was_put_in(batches: Any):
         assert [(i, t, decode(p)) for i, t, decode, _, p in received.deliveries] == [
             (i, t, (wire, p)) for i, t, wire, p, *_ in sent
         ]
-        for row, (_, _, _, _, deadline, pairs, sender, system, _) in enumerate(sent):
+        for row, (_, _, _, _, deadline, extras, _) in enumerate(sent):
+            pairs, sender, system = extras or (None, None, False)
             left_ms = received.deliveries[row][3]
             assert (left_ms == 0) == (deadline is None)
             assert deadline is None or 0 < left_ms - deadline * 1000 <= 1.001 or left_ms == 2**32 - 1
@@ -187,8 +189,8 @@ def test_a_peer_cannot_fill_the_memory_with_names():
 
 def test_a_deadline_in_the_past_is_still_a_deadline():
     encoder, decoder = FrameEncoder(), FrameDecoder(tagging)
-    late: list[Delivery] = [(1, "t", "2:b", b"", 5.0, None, None, False, None)] * 2
-    endless: list[Delivery] = [(1, "t", "2:b", b"", 1e12, None, None, False, None)] * 2
+    late: list[Delivery] = [(1, "t", "2:b", b"", 5.0, None, None)] * 2
+    endless: list[Delivery] = [(1, "t", "2:b", b"", 1e12, None, None)] * 2
 
     assert [row[3] for row in decoder.decode(encoder.encode(late, 100.0)).deliveries] == [1, 1]
     assert [row[3] for row in decoder.decode(encoder.encode(endless, 0.0)).deliveries] == [2**32 - 1] * 2
@@ -235,3 +237,35 @@ def test_a_part_that_is_not_announced_is_not_there():
         decoder.decode(Frame(parts=DELIVERIES, payloads=[b"x"]).SerializeToString())
     with pytest.raises(MalformedFrameError):
         decoder.decode(Frame(parts=REPLIES, reply_ids=[1]).SerializeToString())
+
+
+def test_one_value_stands_for_rows_that_are_alike_and_the_first_for_ids_that_count_up():
+    encoder, decoder = FrameEncoder(), FrameDecoder(tagging)
+    rows: list[Delivery] = [(n, "t", "2:a", b"x", 30.0, None, None) for n in range(7, 10)]
+    answers: list[Reply] = [(n, "2:a", b"x", None) for n in range(3, 6)]
+
+    encoded = encoder.encode(rows, 0.0, answers)
+
+    frame = Frame.FromString(encoded)
+    assert [len(frame.request_ids), len(frame.types), len(frame.deadlines_ms)] == [1, 1, 1]
+    assert [len(frame.reply_ids), len(frame.reply_types)] == [1, 1]
+    received = decoder.decode(encoded)
+    assert [row[0] for row in received.deliveries] == [7, 8, 9]
+    assert [row[3] for row in received.deliveries] == [30_001] * 3
+    assert [row[0] for row in received.replies] == [3, 4, 5]
+
+
+def test_a_column_that_is_neither_whole_nor_one_value_is_malformed():
+    for columns in ({"types": [0, 0]}, {"deadlines_ms": [1, 1]}, {"request_ids": [1, 2]}, {"types": [1]}):
+        decoder = FrameDecoder(tagging)
+        whole: dict[str, Any] = {"request_ids": [1], "targets": [0, 0, 0], "types": [0], "payloads": [b"", b"", b""]}
+        frame = Frame(parts=DELIVERIES | NAMES | TYPES, names=["t"], new_types=[TypeName(name="a")])
+
+        with pytest.raises(MalformedFrameError):
+            decoder.decode(_with(frame, {**whole, **columns}))
+
+
+def _with(frame: Frame, columns: dict[str, Any]) -> bytes:
+    for name, values in columns.items():
+        getattr(frame, name).extend(values)
+    return frame.SerializeToString()

@@ -57,7 +57,7 @@ def outbox(count_max: int = 100, bytes_max: int = 10_000) -> Outbox:
 def answered(box: Outbox, request_id: int) -> ReplyTo | None:
     """Whose answer this is, as the reader of a stream finds out."""
     delivery = box.calls.pop(request_id, None)
-    return None if delivery is None else delivery[8]
+    return None if delivery is None else delivery[6]
 
 
 def test_what_is_taken_comes_in_order_and_in_the_size_that_was_asked_for():
@@ -168,7 +168,7 @@ def test_a_lost_stream_fails_what_it_had_and_keeps_what_waits():
     box.lose_taken("cut")
 
     assert isinstance(taken.error, ConnectionLostError)
-    assert [row[8] for row in box.take(10, 10_000)] == [waiting]
+    assert [row[6] for row in box.take(10, 10_000)] == [waiting]
 
 
 def test_system_messages_are_taken_again_in_order_until_they_are_acknowledged():
