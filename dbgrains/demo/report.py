@@ -30,6 +30,14 @@ class Report:
     first_back_s: float | None = None
     """From the SIGKILL to the first answer of one of its counters."""
     last_back_s: float | None = None
+    given_up_s: float | None = None
+    """From the SIGKILL until the client had heard that the members gave the killed one up."""
+    replaced_s: float | None = None
+    """From the start of the process that replaces it until that had joined."""
+    healed_s: float | None = None
+    """From then until all members said that they see the same members, this one among them."""
+    newcomers_of_healed: int = 0
+    """Counters that were called for the first time after that, and live there."""
     sum_of_counters: int = 0
     discrepancies: list[str] = field(default_factory=list)
     """Counters that hold too little or too much; anything here is a broken promise."""
@@ -43,12 +51,13 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Every acknowledged increment is accounted for, every counter came back, every member left in order."""
+        """Every acknowledged increment is there, every counter and the killed member came back, all left in order."""
         return (
             not self.discrepancies
             and not self.news_missing
             and self.acknowledged > 0
             and self.back_elsewhere == self.counters_of_killed
+            and self.healed_s is not None
             and all(code == 0 for code in self.exit_codes.values())
         )
 

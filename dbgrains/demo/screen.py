@@ -175,6 +175,12 @@ def _numbers(report: Report) -> Table:
             f"{report.back_elsewhere} of {report.counters_of_killed} counters of {report.killed} came back elsewhere, "
             f"the first after {report.first_back_s:.2f} s, the last after {report.last_back_s:.2f} s",
         )
+    if report.given_up_s is not None and report.replaced_s is not None and report.healed_s is not None:
+        table.add_row(
+            "healed",
+            f"{report.killed} was given up after {report.given_up_s:.2f} s; another process joined on its port within "
+            f"{report.replaced_s:.2f} s, and all members agreed on it after {report.healed_s:.2f} s more",
+        )
     failed = ", ".join(f"{name} {count}" for name, count in sorted(report.errors.items())) or "none"
     table.add_row(
         "callers that saw an error", f"{failed} (may have run: {report.unknown}, not done: {report.not_done})"

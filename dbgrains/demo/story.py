@@ -8,35 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
 from dbgrains.cluster.cluster import Cluster
+from dbgrains.cluster.member_list import TopologyChanged
 from dbgrains.demo.application import LEASE, LOOKUPS, client_cluster, forget_cluster, read_counters
+from dbgrains.demo.counter import KIND, CounterValue, ReadCounter
+from dbgrains.demo.crew import Crew, StorySpoiledError, a_crew, all_agree, id_of, port_of
 from dbgrains.demo.latency import Latencies
 from dbgrains.demo.ledger import Ledger
 from dbgrains.demo.load import Load
 from dbgrains.demo.news import News
 from dbgrains.demo.report import Report
 from dbgrains.demo.screen import MemberView, Screen, View
-from dbgrains.errors import ConfigError, DbgrainsError
-from dbgrains.testing.member_process import MemberProcess
+from dbgrains.errors import ConfigError
 from dbgrains.testing.redis_server import EmbeddedRedis
 
-MEMBER_MODULE: Final = "dbgrains.demo.member"
 KILL_AFTER: Final = 0.4
 """Of the time; the rest shows the grains come back and flow on."""
 
 RETURN_TIMEOUT_S: Final = 30.0
 """The story waits this long for the last counter of the killed member, whatever `seconds` says."""
 
+NEWCOMERS_PER_MEMBER: Final = 20
+"""Counters that are called for the first time when the killed member is replaced, so that it gets its share."""
+
 VIEW_INTERVAL_S: Final = 0.25
-
-
-class StorySpoiledError(DbgrainsError):
-    """The cluster did not get far enough to play the story."""
 
 
 @dataclass(frozen=True)
@@ -75,69 +75,30 @@ async def play(plan: Plan, screen: Screen) -> Report:
         else:
             stack.push_async_callback(forget_cluster, url, name)
         cluster = await stack.enter_async_context(client_cluster(url, name, plan.lookup))
-        members = await stack.enter_async_context(_members(url, name, plan))
-        await _all_known(cluster, members.values())
+        crew = await stack.enter_async_context(a_crew(url, name, plan.lookup, plan.members))
+        await all_agree(cluster, crew.ids)
         screen.tell(f"{plan.members} members joined the cluster {name}, each a process of its own.")
-        return await _Story(plan, screen, cluster, members).play()
-
-
-@asynccontextmanager
-async def _members(url: str, cluster: str, plan: Plan) -> AsyncIterator[dict[str, MemberProcess]]:
-    """Member processes by name; all are gone at the end."""
-    async with AsyncExitStack() as stack:
-
-        async def start(node: str) -> MemberProcess:
-            process = await MemberProcess.start(
-                MEMBER_MODULE, "--redis", url, "--cluster", cluster, "--node", node, "--with-parent",
-                "--lookup", plan.lookup,
-            )  # fmt: skip
-            stack.push_async_exit(process)
-            return process
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                started = {
-                    node: group.create_task(start(node))
-                    for node in (f"m{number + 1}" for number in range(plan.members))
-                }
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        yield {node: task.result() for node, task in started.items()}
-
-
-async def _all_known(cluster: Cluster, members: Iterable[MemberProcess]) -> None:
-    """Until the client has heard of every member.
-
-    A grain stays where it came to life. Callers that began with a part of the members would fill that part.
-    """
-    ids = {process.announcement["member_id"] for process in members}
-    try:
-        async with asyncio.timeout(RETURN_TIMEOUT_S):
-            while not ids <= {member.id for member in cluster.member_list.members}:
-                await cluster.member_list.on_next_change()
-    except TimeoutError:
-        raise StorySpoiledError(
-            f"the client does not see all of {', '.join(sorted(ids))} within {RETURN_TIMEOUT_S:g} s; "
-            f"it knows {cluster.member_list.describe()}"
-        ) from None
+        return await _Story(plan, screen, cluster, crew).play()
 
 
 class _Story:
     """One performance."""
 
-    def __init__(self, plan: Plan, screen: Screen, cluster: Cluster, members: Mapping[str, MemberProcess]) -> None:
+    def __init__(self, plan: Plan, screen: Screen, cluster: Cluster, crew: Crew) -> None:
         self._plan = plan
         self._screen = screen
         self._cluster = cluster
-        self._members = members
-        self._names = {process.announcement["member_id"]: name for name, process in members.items()}
+        self._crew = crew
+        self._names = {id_of(process): name for name, process in crew.members.items()}
         self._counters = [f"click-counter-{number}" for number in range(plan.counters)]
         self._ledger = Ledger()
         self._load = Load(cluster, self._counters, self._ledger, on_answer=self._answered)
         self._news = News(cluster)
         self._loop = asyncio.get_running_loop()
-        self._answers = dict.fromkeys(members, 0)
+        self._answers = dict.fromkeys(crew.members, 0)
+        self._states = dict.fromkeys(crew.members, "alive")
         self._killed = ""
+        self._dead_id = ""
         self._killed_at = 0.0
         self._homeless: set[str] = set()
         self._back_s: list[float] = []
@@ -152,8 +113,9 @@ class _Story:
             started, acknowledged = self._loop.time(), self._ledger.acknowledged
             await self._until(started + KILL_AFTER * plan.seconds)
             self._kill(report)
-            await self._until(started + plan.seconds)
             await self._all_back()
+            await self._heal(report)
+            await self._until(started + plan.seconds)
             report.seconds = self._loop.time() - started
             report.calls_per_s = (self._ledger.acknowledged - acknowledged) / report.seconds
             await self._load.stop()
@@ -200,11 +162,13 @@ class _Story:
         """Act 2: the member with the most counters ends between two instructions."""
         hosted = self._hosted()
         self._killed = max(hosted, key=lambda name: hosted[name])
-        dead_id = self._members[self._killed].announcement["member_id"]
+        dead_id = self._dead_id = id_of(self._crew.members[self._killed])
         self._homeless = {counter for counter, place in self._load.progress.places.items() if place == dead_id}
         report.killed, report.counters_of_killed = self._killed, len(self._homeless)
         self._killed_at = self._loop.time()
-        self._members[self._killed].kill()
+        self._states[self._killed] = "killed"
+        self._cluster.system.event_stream.subscribe(TopologyChanged, lambda change: self._given_up(change, report))
+        self._crew.members[self._killed].kill()
         self._screen.tell(f"SIGKILL for {self._killed}, which hosts {len(self._homeless)} counters. The others go on.")
 
     async def _all_back(self) -> None:
@@ -213,8 +177,35 @@ class _Story:
         while self._homeless and self._loop.time() < deadline:
             await asyncio.sleep(0.05)
 
+    def _given_up(self, change: TopologyChanged, report: Report) -> None:
+        """The members have agreed that it is dead, and the client has heard of it."""
+        if report.given_up_s is None and self._dead_id not in change.topology:
+            report.given_up_s = self._loop.time() - self._killed_at
+            self._screen.tell(f"The other members gave {self._killed} up {report.given_up_s:.1f} s after the SIGKILL.")
+
+    async def _heal(self, report: Report) -> None:
+        """Act 4: another process takes the dead one's name and port, as a new member, and gets its share."""
+        name = self._killed
+        began = self._loop.time()
+        process = await self._crew.start(name, port_of(self._crew.members[name]))
+        self._names[id_of(process)] = name
+        joined = self._loop.time()
+        await all_agree(self._cluster, self._crew.ids)
+        report.replaced_s, report.healed_s = joined - began, self._loop.time() - joined
+        self._states[name] = "alive"
+        newcomers = [f"newcomer-{number}" for number in range(NEWCOMERS_PER_MEMBER * self._plan.members)]
+        for counter in newcomers:
+            reply = await self._cluster.request(counter, KIND, ReadCounter(), timeout=RETURN_TIMEOUT_S)
+            assert isinstance(reply, CounterValue)
+            report.newcomers_of_healed += reply.member_id == id_of(process)
+        self._screen.tell(
+            f"{name} is back on its port as a new member, {report.replaced_s:.1f} s after its process was started; "
+            f"{report.healed_s:.1f} s later all {self._plan.members} had agreed on it. It got "
+            f"{report.newcomers_of_healed} of {len(newcomers)} counters that were called for the first time."
+        )
+
     async def _account(self, report: Report) -> None:
-        """Act 4: read every counter, and compare with what callers were told."""
+        """Act 5: read every counter, and compare with what callers were told."""
         values = await read_counters(self._cluster, self._counters)
         progress = self._load.progress
         report.acknowledged, report.unknown = self._ledger.acknowledged, self._ledger.unknown
@@ -238,17 +229,17 @@ class _Story:
         )
 
     async def _leave(self, report: Report) -> None:
-        """Act 5: the members that are left drain and leave."""
-        living = {name: process for name, process in self._members.items() if name != self._killed}
+        """Act 6: the members drain and leave."""
+        living = self._crew.members
         codes = await asyncio.gather(*(process.terminate() for process in living.values()))
         report.exit_codes = dict(zip(living, codes, strict=True))
-        self._screen.tell("The other members drained and left.")
+        self._screen.tell("All members drained and left.")
 
     def _answered(self, counter: str, member_id: str) -> None:
         name = self._names.get(member_id)
         if name is not None:
             self._answers[name] += 1
-        if counter in self._homeless and name != self._killed:
+        if counter in self._homeless and member_id != self._dead_id:
             self._homeless.discard(counter)
             self._back_s.append(self._loop.time() - self._killed_at)
             if not self._homeless:
@@ -258,7 +249,7 @@ class _Story:
                 )
 
     def _hosted(self) -> dict[str, int]:
-        hosted = dict.fromkeys(self._members, 0)
+        hosted = dict.fromkeys(self._crew.members, 0)
         for place in self._load.progress.places.values():
             if place in self._names:
                 hosted[self._names[place]] += 1
@@ -283,11 +274,11 @@ class _Story:
                 MemberView(
                     name=name,
                     pid=process.pid,
-                    state="killed" if name == self._killed else "alive",
+                    state=self._states[name],
                     counters=hosted[name],
                     calls_per_s=paces[name],
                 )
-                for name, process in self._members.items()
+                for name, process in self._crew.members.items()
             ],
             calls_per_s=sum(paces.values()),
             latency_p50_s=latencies.quantile_s(0.5),

@@ -54,7 +54,11 @@ async def test_the_demo_accounts_for_every_acknowledged_increment():
     assert report["acknowledged"] <= report["sum_of_counters"] <= report["acknowledged"] + report["unknown"]
     assert report["news_published"] > 0
     assert report["news_missing"] == 0
-    assert sorted(report["exit_codes"].values()) == [0, 0]
+    assert report["given_up_s"] > 0
+    assert report["replaced_s"] > 0
+    assert report["healed_s"] >= 0
+    assert report["newcomers_of_healed"] > 0, "the new member gets its share"
+    assert sorted(report["exit_codes"].values()) == [0, 0, 0]
 
 
 async def test_the_demo_plays_on_a_given_server_with_a_given_number_of_members():
