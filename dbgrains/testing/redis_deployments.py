@@ -11,22 +11,20 @@ behind. `binary` is what they all run: the embedded Valkey unless given.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from dbgrains.testing.redis_server import Options, RedisServer, RedisServerError, embedded_binary
+from dbgrains.testing.redis_server import Options, RedisServer, RedisServerError, embedded_binary, free_port
+from dbgrains.testing.startable import Startable
 
 SLOTS: Final = 16384
 _POLL_S: Final = 0.02
 
 
-class _Servers:
+class _Servers(Startable):
     """Starts in `_start`, and ends all that was started."""
 
     def __init__(self, binary: str | Path | None) -> None:
@@ -53,24 +51,6 @@ class _Servers:
         self._started.append(server)
         server.start()
         return server
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
 
 class SentinelServers(_Servers):
@@ -275,9 +255,7 @@ def _until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
 
 def _bus_port() -> dict[str, int]:
     """The bus's own port: the usual one, 10,000 above, may be beyond the last port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return {"cluster-port": probe.getsockname()[1]}
+    return {"cluster-port": free_port()}
 
 
 def _id(server: RedisServer) -> str:

@@ -13,7 +13,6 @@ Methods block for some milliseconds; in a test with short leases call them by `a
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -24,8 +23,10 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
+
+from dbgrains.testing import redis_protocol
+from dbgrains.testing.startable import Startable
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class RedisServerError(RuntimeError):
     """The server did not start; the text ends with its log."""
 
 
-class RedisServer:
+class RedisServer(Startable):
     """One server process. `persistent` keeps what was written across `restart`.
 
     `options` win over what is set here. `tls` takes the paths of certificate, key and CA; the server then
@@ -113,7 +114,7 @@ class RedisServer:
             self._launch(timeout_s)
             return
         for attempt in range(1, _PORT_ATTEMPTS + 1):
-            self._port = _free_port()
+            self._port = free_port()
             try:
                 self._launch(timeout_s)
             except RedisServerError as error:
@@ -145,28 +146,28 @@ class RedisServer:
 
     def command(self, *words: str, timeout_s: float = 5.0) -> str:
         """Send one command and return the first line of the reply; for CONFIG SET, FLUSHALL and the like."""
-        return self._exchange(words, timeout_s, _first_line)
+        return self._exchange(words, timeout_s, redis_protocol.first_line)
 
     def text(self, *words: str, timeout_s: float = 5.0) -> str:
         """Send one command that answers with a text of many lines, such as INFO."""
-        return self._exchange(words, timeout_s, _whole_text)
+        return self._exchange(words, timeout_s, redis_protocol.whole_text)
 
     def items(self, *words: str, timeout_s: float = 5.0) -> list[str]:
         """Send one command that answers with a flat list of texts."""
-        return self._exchange(words, timeout_s, _all_items)
+        return self._exchange(words, timeout_s, redis_protocol.flat_list)
 
     def nested(self, *words: str, timeout_s: float = 5.0) -> list[Any]:
         """Send one command that answers with a list of lists, such as SLOWLOG GET."""
-        return self._exchange(words, timeout_s, _all_nested)
+        return self._exchange(words, timeout_s, redis_protocol.nested_list)
 
     def _exchange(self, words: Sequence[str], timeout_s: float, receive: Callable[[socket.socket], T]) -> T:
         if self._tls:
             raise RuntimeError("use a client: this server speaks TLS")
         with self._connect(timeout_s) as connection:
             if self._password:
-                connection.sendall(_encoded(("AUTH", self._password)))
-                _first_line(connection)
-            connection.sendall(_encoded(words))
+                connection.sendall(redis_protocol.command_bytes(("AUTH", self._password)))
+                redis_protocol.first_line(connection)
+            connection.sendall(redis_protocol.command_bytes(words))
             return receive(connection)
 
     def close(self) -> None:
@@ -286,28 +287,10 @@ class RedisServer:
                 if self._tls:
                     return True
                 connection.sendall(b"PING\r\n")
-                answer = _first_line(connection)
+                answer = redis_protocol.first_line(connection)
         except OSError:
             return False
         return answer.startswith(("+PONG", "-NOAUTH", "-NOPERM"))
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
         where = self._socket_path() if self._unix_socket else f"127.0.0.1:{self._port}"
@@ -378,66 +361,9 @@ def embedded_binary() -> Path:
         raise RedisServerError(f"no embedded server for this machine: {error}") from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at; somebody may, a moment later."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _encoded(words: Sequence[str]) -> bytes:
-    parts = [f"*{len(words)}\r\n".encode()]
-    for word in words:
-        raw = word.encode()
-        parts.append(b"$%d\r\n%s\r\n" % (len(raw), raw))
-    return b"".join(parts)
-
-
-def _first_line(connection: socket.socket) -> str:
-    received = b""
-    while b"\r\n" not in received:
-        part = connection.recv(4096)
-        if not part:
-            break
-        received += part
-    return received.split(b"\r\n", 1)[0].decode(errors="replace")
-
-
-def _whole_text(connection: socket.socket) -> str:
-    with connection.makefile("rb") as stream:
-        return _item(stream)
-
-
-def _all_items(connection: socket.socket) -> list[str]:
-    with connection.makefile("rb") as stream:
-        head = stream.readline().decode(errors="replace").strip()
-        if not head.startswith("*"):
-            raise ValueError(f"not a list: {head}")
-        return [_item(stream) for _ in range(int(head[1:]))]
-
-
-def _all_nested(connection: socket.socket) -> list[Any]:
-    with connection.makefile("rb") as stream:
-        found = _anything(stream)
-        if not isinstance(found, list):
-            raise ValueError(f"not a list: {found}")  # noqa: TRY004  it is a reply, not an argument
-        return found
-
-
-def _anything(stream: BinaryIO) -> Any:
-    head = stream.readline().decode(errors="replace").strip()
-    if head.startswith("*"):
-        return [_anything(stream) for _ in range(int(head[1:]))]
-    if head.startswith("$"):
-        length = int(head[1:])
-        return stream.read(length + 2)[:length].decode(errors="replace") if length >= 0 else ""
-    return head[1:]
-
-
-def _item(stream: BinaryIO) -> str:
-    """One text of a reply; an error or a status is its own line."""
-    head = stream.readline().decode(errors="replace").strip()
-    if not head.startswith("$"):
-        return head
-    length = int(head[1:])
-    return stream.read(length + 2)[:length].decode(errors="replace") if length >= 0 else ""

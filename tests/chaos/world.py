@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import tempfile
 import uuid
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any, Self
 from dbgrains import Cluster, RequestError
 from dbgrains.config import LeaseConfig
 from dbgrains.testing.member_process import MemberProcess, ProcessFailedError
+from dbgrains.testing.redis_server import free_port
 from tests.chaos.driver import TIMEOUT_S
 from tests.chaos.judge import Call, CallLog, Effect, effects_of, owners, recovery_s
 from tests.chaos.member import BLOCKER, PULSE, Increment, Usage, Used, cluster_of, now, parser
@@ -77,7 +77,7 @@ class World:
     async def __aenter__(self) -> Self:
         try:
             for node in NODES:
-                self._ports[node] = _free_port()
+                self._ports[node] = free_port()
                 if self.redis_port is not None:
                     self.redis[node] = await self._stack.enter_async_context(Proxy(self.redis_port))
             await asyncio.gather(*(self.start(node) for node in NODES))
@@ -211,10 +211,3 @@ class World:
         used = await self.client.request(f"{node}/usage", BLOCKER, Usage(), timeout=TIMEOUT_S)
         assert isinstance(used, Used)
         return used
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

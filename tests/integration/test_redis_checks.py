@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from dbgrains.redisio.checks import check_server
 from dbgrains.redisio.client import RedisClient
 from dbgrains.redisio.target import RedisTarget, RedisTls
 from dbgrains.storage.redis import RedisIdentityStorage
-from dbgrains.testing.redis_server import DebianRedis, EmbeddedRedis, RedisServer
+from dbgrains.testing.redis_server import DebianRedis, EmbeddedRedis, RedisServer, free_port
 from tests.integration.redis_world import OPEN, storage_on
 
 needs_redis = [
@@ -129,9 +128,7 @@ async def test_a_primary_that_became_a_replica_is_away(server: RedisServer):
 
 def cluster_options() -> dict[str, str | int]:
     """The bus's own port: the usual one, 10,000 above, may be beyond the last port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return {"cluster-enabled": "yes", "cluster-port": probe.getsockname()[1]}
+    return {"cluster-enabled": "yes", "cluster-port": free_port()}
 
 
 async def test_a_server_in_cluster_mode_is_refused():
