@@ -228,7 +228,10 @@ class FencedError(RequestError):
 
 
 class ActivationFailedError(RequestError):
-    """The grain's producer or its Started turn raised; no request reached it."""
+    """The grain's producer or its Started turn raised; no request reached it.
+
+    When what they raised is a StorageUnavailableError the request gets that instead: it may be tried again.
+    """
 
 
 class ActorFailedError(RequestError):

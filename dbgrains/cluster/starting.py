@@ -6,6 +6,7 @@
     granted, and Started ran            they are handed to the activation, in order
     granted, but it could not start     the grant is given back, then ActivationFailedError; for a short while
                                         nothing is tried again
+    granted, but its storage is away    the same as StorageUnavailableError, which callers try again, elsewhere first
 
 The lookup is asked by the shortest way that it has: here and now when its `admit` cannot wait, as a question that
 it answers together with others when it is a `BulkLookup`, and in a task otherwise. A task also does what rarely
@@ -28,7 +29,7 @@ from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.interfaces import BulkLookup, Elsewhere, Granted
 from dbgrains.cluster.pacing import Pacing
 from dbgrains.cluster.pending import Phase
-from dbgrains.errors import ActivationFailedError, DbgrainsError
+from dbgrains.errors import ActivationFailedError, DbgrainsError, StorageUnavailableError
 from dbgrains.sansio.identity import ClusterIdentity
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Starting:
             pending.end_timer()
             pending.error = (
                 reason
-                if isinstance(reason, ActivationFailedError)
+                if isinstance(reason, ActivationFailedError | StorageUnavailableError)
                 else _activation_failed(cell.hosted, cell.identity, reason)
             )
 

@@ -18,6 +18,7 @@ from dbgrains.errors import (
     MovedError,
     NotHereError,
     Outcome,
+    StorageUnavailableError,
     UnreachableError,
 )
 from dbgrains.pubsub.messages import Setback, describe
@@ -33,7 +34,7 @@ WINDOW: Final = 64
 SERIES_MAX: Final = 256
 """Messages tried as one series: many enough for its beginning not to count, few enough for one that ends early."""
 
-ELSEWHERE: Final = (NotHereError, MovedError, UnreachableError, ActivationFailedError)
+ELSEWHERE: Final = (NotHereError, MovedError, UnreachableError, ActivationFailedError, StorageUnavailableError)
 """Errors of a subscriber that is not, or not any more, where it was."""
 
 

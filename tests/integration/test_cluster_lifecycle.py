@@ -64,6 +64,23 @@ class TestInEveryWorld:
             with pytest.raises(ActivationFailedError):
                 await caller.request("1", "slow", Say("a"))
 
+    async def test_a_grain_whose_storage_is_away_when_it_starts_says_so_and_starts_later(self, world, diary):
+        away = True
+
+        async def load(context) -> None:
+            if away:
+                raise StorageUnavailableError("no database", retry_after_s=0.25)
+
+        diary.on_started = load
+        async with caller_in(world, diary) as caller:
+            with pytest.raises(StorageUnavailableError, match="no database") as error:
+                await caller.request("1", "slow", Say("a"))
+            away = False
+
+            assert await caller.request("1", "slow", Say("b")) == ["b"]
+        assert error.value.retryable
+        assert error.value.retry_after_s == 0.25
+
     async def test_a_grain_that_failed_to_start_can_start_after_a_pause(self, world, diary):
         async def fail_once(context) -> None:
             if diary.of("1").count("started") == 1:
