@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
+
+import pytest
 
 from dbgrains import Cluster, ClusterIdentity, ClusterKind, Props
 from dbgrains.actor.messages import Started, Stopping
 from dbgrains.config import TopicsConfig
-from dbgrains.errors import RequestError
+from dbgrains.errors import Outcome, RequestError, StorageUnavailableError
 from dbgrains.pubsub.messages import TOPIC_KIND
 from dbgrains.pubsub.subscriber_store import MemorySubscriberStore
+from dbgrains.remote.frame import FrameEncoder
+from dbgrains.remote.serializer import split_wire_type
 from dbgrains.testing.cluster_fixture import ClusterFixture
 from tests.unit.pubsub.scene import Chat, Collector, Number, SlowCollector, several, spawn_inbox, user_kind
 from tests.waiting import until
@@ -55,22 +60,43 @@ async def test_subscribers_on_all_members_get_everything_in_order():
             assert [message for message, _ in received] == [Number(number) for number in range(100)]
 
 
-async def test_one_request_goes_to_each_member_and_batch():
-    async with several(2) as cluster:
-        first, second = cluster.members
+class Wire:
+    """Counts what topics send, in the frames of each direction of each stream, while it is there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.frames: Counter[tuple[int, str]] = Counter()
+        """By stream and kind of message."""
+        encode = FrameEncoder.encode
+
+        def counting(encoder: FrameEncoder, deliveries: Any, now: float, replies: Any = (), *rest: Any) -> bytes:
+            for one in (*(delivery[2] for delivery in deliveries), *(reply[1] for reply in replies)):
+                _, name = split_wire_type(one)
+                if name in ("dbgrains.Publish", "dbgrains.Published", "dbgrains.Deliver", "dbgrains.Report"):
+                    self.frames[id(encoder), name] += 1
+            return encode(encoder, deliveries, now, replies, *rest)
+
+        monkeypatch.setattr(FrameEncoder, "encode", counting)
+
+    def count(self, name: str) -> list[int]:
+        """How many of that kind went over each stream that had any."""
+        return [count for (_, kind), count in self.frames.items() if kind == f"dbgrains.{name}"]
+
+
+async def test_exactly_one_request_goes_to_each_member_and_batch(monkeypatch: pytest.MonkeyPatch):
+    async with several(3) as cluster:
         await cluster.agreed()
-        for member in (first, second):
-            for _ in range(10):
-                await member.subscribe("news", Collector())
-        publisher = first.publisher()
-        await publisher.publish_batch("news", [Chat("warm")] * 10, wait_for="delivered")
-        before = [member.remote.statistics.messages_sent for member in cluster.members if member.remote]
+        collectors = [Collector() for _ in range(30)]
+        for number, collector in enumerate(collectors):
+            await cluster.members[number % 3].subscribe("news", collector)
+        await cluster.members[0].publisher().publish_batch("news", [Chat("warm")] * 10, wait_for="delivered")
+        publisher = cluster.owner_of("news", TOPIC_KIND).publisher()
+        wire = Wire(monkeypatch)
 
-        await publisher.publish_batch("news", [Chat("x")] * 100, wait_for="delivered")
+        for _ in range(5):
+            await publisher.publish_batch("news", [Chat("x")] * 100, wait_for="delivered")
 
-        after = [member.remote.statistics.messages_sent for member in cluster.members if member.remote]
-        sent = [b - a for a, b in zip(before, after, strict=True)]
-        assert sum(sent) <= 8  # publish, delivery and their answers, with room for a background request
+        assert [wire.count(name) for name in ("Deliver", "Report", "Publish")] == [[5, 5], [5, 5], []]
+        assert all(collector.count == 510 for collector in collectors)
 
 
 async def test_a_batch_with_a_type_that_the_topics_member_does_not_know_passes_through_it():
@@ -303,8 +329,6 @@ async def test_a_topic_whose_store_does_not_answer_refuses_to_start_and_never_st
 
         async def open(self, topic: str) -> Any:
             if self.is_away:
-                from dbgrains.errors import StorageUnavailableError
-
                 raise StorageUnavailableError("the database is away")
             return await super().open(topic)
 
@@ -325,7 +349,9 @@ async def test_a_topic_whose_store_does_not_answer_refuses_to_start_and_never_st
         store.is_away = False
         await publish_somehow(member, "news", Chat("second"))
 
-        assert isinstance(failed[0], RequestError)
+        assert isinstance(failed[0], StorageUnavailableError)
+        assert failed[0].retryable
+        assert failed[0].outcome is Outcome.NOT_STARTED
         await until(lambda: collector.messages == [Chat("first"), Chat("second")])
 
 
