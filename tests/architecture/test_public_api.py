@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 
 import pytest
 
-from tests.architecture.source import PACKAGE, Source, sources
+import dbgrains
+from tests.architecture.source import PACKAGE, ROOT, Source, sources
 
 WITH_ALL = [source for source in sources(PACKAGE) if source.dunder_all() is not None]
 
@@ -44,6 +46,16 @@ def test_what_a_package_re_exports_is_exactly_its_all(source: Source):
     public = {name for name in imported | defined if not name.startswith("_")}
 
     assert public | _assigned(source) == set(source.dunder_all() or [])
+
+
+def test_every_public_name_but_the_errors_is_used_where_the_type_checkers_look():
+    """The errors differ in nothing that is typed, but for those that carry something."""
+    checked = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "typing").glob("*.py")))
+    words = set(re.findall(r"\w+", checked))
+
+    unused = [name for name in dbgrains.__all__ if name not in words]
+
+    assert [name for name in unused if not issubclass(getattr(dbgrains, name), dbgrains.DbgrainsError)] == []
 
 
 def _assigned(source: Source) -> set[str]:
