@@ -6,50 +6,22 @@ import asyncio
 
 import pytest
 
-from dbgrains.cluster.interfaces import ClusterProvider
-from dbgrains.providers.in_memory import InMemoryAgent, InMemoryProvider
-from dbgrains.providers.redis import RedisProvider
 from dbgrains.testing.conformance.cluster_provider import ProviderScene, until
 from dbgrains.testing.conformance.ordered_provider import OrderedProviderConformance, ids
 from dbgrains.testing.redis_server import RedisServer
-
-
-class MemoryFactory:
-    can_expire = False
-
-    def __init__(self) -> None:
-        self.agent = InMemoryAgent()
-
-    def create(self) -> ClusterProvider:
-        return InMemoryProvider(self.agent)
-
-    async def evict(self, cluster: str, member_id: str) -> None:
-        self.agent.evict(cluster, member_id)
-
-
-class ValkeyFactory:
-    can_expire = True
-
-    def __init__(self, server: RedisServer) -> None:
-        self.server = server
-
-    def create(self) -> ClusterProvider:
-        return RedisProvider(self.server.url)
-
-    async def evict(self, cluster: str, member_id: str) -> None:
-        await asyncio.to_thread(self.server.command, "HDEL", f"{{dg:{cluster}:members}}:R", member_id)
+from tests.conformance.provider_factories import MemoryProviderFactory, ServerProviderFactory, row_key
 
 
 class TestInMemory(OrderedProviderConformance):
     @pytest.fixture
-    def provider_factory(self) -> MemoryFactory:
-        return MemoryFactory()
+    def provider_factory(self) -> MemoryProviderFactory:
+        return MemoryProviderFactory()
 
 
 class TestValkey(OrderedProviderConformance):
     @pytest.fixture
-    def provider_factory(self, valkey: RedisServer) -> ValkeyFactory:
-        return ValkeyFactory(valkey)
+    def provider_factory(self, valkey: RedisServer) -> ServerProviderFactory:
+        return ServerProviderFactory(valkey)
 
     @pytest.mark.parametrize("uses_views", [True, False])
     async def test_who_was_left_out_of_a_view_comes_back_only_where_views_do_not_decide(
@@ -61,7 +33,7 @@ class TestValkey(OrderedProviderConformance):
         await until(lambda: ids(b) == {"a", "b"})
 
         # What its row looks like after it was paused for longer than its lease.
-        rows = f"{{dg:{scene.cluster}:members}}:R"
+        rows = row_key(scene.cluster)
         row = await asyncio.to_thread(valkey.text, "HGET", rows, a.member.id)
         await asyncio.to_thread(valkey.command, "HSET", rows, a.member.id, f"1|{row.partition('|')[2]}")
 
