@@ -7,15 +7,13 @@ import asyncio
 import pytest
 
 from dbgrains import (
-    ClusterNotRunningError,
     ConnectionLostError,
     InvalidIdentityError,
     MovedError,
     OverloadedError,
 )
 from dbgrains.cluster.first_call import FirstCall
-from tests.unit.cluster.test_remembered_place import Caller, Endpoint, RemoteWithEndpoints
-from tests.unit.cluster.test_router import ME
+from tests.unit.cluster.router_world import ME, Caller, Endpoint, RemoteWithEndpoints, running
 from tests.waiting import until
 
 
@@ -34,11 +32,9 @@ class RemoteForCalls(RemoteWithEndpoints):
 
 @pytest.fixture
 async def caller():
-    caller = Caller(RemoteForCalls())
-    caller.cache.clear()
-    yield caller
-    await caller.router.close(ClusterNotRunningError("the end"))
-    await caller.actors.shutdown()
+    async with running(Caller(RemoteForCalls())) as caller:
+        caller.cache.clear()
+        yield caller
 
 
 async def test_its_answer_makes_the_place_a_remembered_one(caller):

@@ -6,88 +6,16 @@ import asyncio
 
 import pytest
 
-from dbgrains import ActorFailedError, ActorSystem, ClusterNotRunningError, ConnectionLostError, NotHereError
-from dbgrains.cluster.member_list import MemberList
-from dbgrains.cluster.pid_cache import PidCache
-from dbgrains.cluster.request import RequestPath
-from dbgrains.cluster.router import Router
+from dbgrains import ActorFailedError, ConnectionLostError, NotHereError
 from dbgrains.errors import RequestTimeoutError
-from dbgrains.remote.outbox import fail
-from tests.unit.cluster.test_router import CONFIG, ME, FakeLookup, FakeRemote, NobodyHere, Sent
+from tests.unit.cluster.router_world import Caller, running
 from tests.waiting import until
-
-
-class Request:
-    """What the outbox holds of one: who waits, and how to tell them."""
-
-    def __init__(self, request_id: int, message: object, waiting: tuple) -> None:
-        self.request_id = request_id
-        self.message = message
-        self.answer = waiting[0]
-        self._waiting = waiting
-
-    def reply(self, message: object) -> None:
-        if not self.answer.done():
-            self.answer.set_result(message)
-
-    def fail(self, error: Exception) -> None:
-        fail(self._waiting, self.request_id, error)
-
-
-class Endpoint:
-    """What leads to one member; its outbox is the remote's list."""
-
-    def __init__(self, remote: RemoteWithEndpoints, member_id: str) -> None:
-        self._remote = remote
-        self._member_id = member_id
-        self.down: str | None = None
-
-    @property
-    def outbox(self) -> Endpoint:
-        return self
-
-    def request(self, target, message, call, deadline, headers) -> int:
-        request = Request(self._remote.new_id(), message, call)
-        self._remote.sent.append(Sent(self._member_id, target, request))
-        return request.request_id
-
-
-class RemoteWithEndpoints(FakeRemote):
-    def __init__(self) -> None:
-        super().__init__()
-        self.endpoints: dict[str, Endpoint] = {}
-
-    def endpoint(self, address, member_id) -> Endpoint | None:
-        endpoint = self.endpoints.setdefault(member_id, Endpoint(self, member_id))
-        return endpoint if endpoint.down is None else None
-
-
-class Caller(RequestPath):
-    """The calling side alone, with `user/1` remembered to be on b.0."""
-
-    def __init__(self, remote: RemoteWithEndpoints | None = None) -> None:
-        super().__init__(request_timeout_s=5.0)
-        self.sent = remote or RemoteWithEndpoints()
-        self.actors = ActorSystem("test")
-        self.cache = PidCache(100, 60.0, self.actors.clock.now)
-        self._router = self.router = Router(
-            self.actors, ME, CONFIG, lookup=FakeLookup(), cache=self.cache,
-            members=MemberList(self.actors.clock.now, lambda change: None),
-            activator=NobodyHere(), remote=self.sent,
-        )  # fmt: skip
-        self._routes, self._places = self.router.routes, self.cache.places
-        self.cache.put("user", "1", "b:1", "b.0")
-
-    def ask(self, message: object, timeout: float = 5.0) -> asyncio.Task[object]:
-        return asyncio.ensure_future(self.request("1", "user", message, timeout))
 
 
 @pytest.fixture
 async def caller():
-    caller = Caller()
-    yield caller
-    await caller.router.close(ClusterNotRunningError("the end"))
-    await caller.actors.shutdown()
+    async with running(Caller()) as caller:
+        yield caller
 
 
 async def test_a_call_to_a_remembered_place_carries_the_least(caller):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from dataclasses import dataclass
 
 import pytest
 
@@ -21,79 +19,13 @@ from dbgrains import (
     Outcome,
     OverloadedError,
     RequestTimeoutError,
-    UnreachableError,
 )
 from dbgrains.cluster.call import ClusterCall
 from dbgrains.cluster.member_list import MemberList
 from dbgrains.cluster.pid_cache import PidCache
 from dbgrains.cluster.router import Router
+from tests.unit.cluster.router_world import CONFIG, ME, A, B, FakeLookup, FakeRemote, NobodyHere, Sent, SlowLookup
 from tests.waiting import until
-
-ME, A, B = (Member(name, f"{name}:1", frozenset({"user"})) for name in ("me.0", "a.0", "b.0"))
-CONFIG = ClusterConfig(retry_min_s=0.001, retry_max_s=0.01)
-
-
-@dataclass
-class Sent:
-    """One attempt that left."""
-
-    member_id: str
-    target: str
-    call: ClusterCall
-
-    @property
-    def message(self) -> object:
-        return self.call.message
-
-
-class FakeRemote:
-    def __init__(self) -> None:
-        self.sent: list[Sent] = []
-        self.cancelled: list[int] = []
-        self.dead: set[str] = set()
-        self.new_id = itertools.count(1).__next__
-
-    def post_request(self, address, member_id, target, message, call, deadline, headers) -> int:
-        if member_id in self.dead:
-            call.fail(UnreachableError(f"{member_id} is dead"))
-            return 0
-        self.sent.append(Sent(member_id, target, call))
-        return self.new_id()
-
-    def cancel_request(self, address, member_id, request_id) -> None:
-        self.cancelled.append(request_id)
-
-    def take(self) -> list[Sent]:
-        taken, self.sent = self.sent, []
-        return taken
-
-
-class FakeLookup:
-    """Names the first member that is not to be avoided."""
-
-    def __init__(self) -> None:
-        self.members = [A, B]
-        self.asked = 0
-
-    async def locate(self, identity, avoid) -> Member | None:
-        self.asked += 1
-        return next((m for m in self.members if m.id not in avoid), self.members[0] if self.members else None)
-
-
-class SlowLookup(FakeLookup):
-    async def locate(self, identity, avoid) -> Member | None:
-        await asyncio.sleep(0)
-        return await super().locate(identity, avoid)
-
-
-class NobodyHere:
-    starts_at_once = False
-
-    def find(self, kind, identity) -> None:
-        return None
-
-    def is_pending(self, kind, identity) -> bool:
-        return False
 
 
 class Scene:
