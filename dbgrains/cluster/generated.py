@@ -23,7 +23,7 @@ from dbgrains.cluster.kind import ClusterKind
 from dbgrains.config import REQUEST_TIMEOUT_S_MAX, check_positive
 from dbgrains.errors import ConfigError, SerializationError
 from dbgrains.sansio.grain_contract import MethodShape, ParameterShape
-from dbgrains.sansio.identity import check_name
+from dbgrains.sansio.identity import ClusterIdentity, check_name
 from dbgrains.sansio.interleaving import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,6 +101,11 @@ class ServiceClient:
         self._requests: Any = calls
         self._identity = check_name("identity", identity)
         self._timeout_s = None if timeout is None else _checked(timeout)
+
+    @property
+    def cluster_identity(self) -> ClusterIdentity:
+        """Which grain it is: what topics and others want to know who are given a client."""
+        return ClusterIdentity(self.CONTRACT.kind, self._identity)
 
     def _send(self, method: GrainMethod, args: tuple[Message, ...], timeout: float | None) -> Awaitable[Any]:
         """The answer to a call, for `method.value`."""

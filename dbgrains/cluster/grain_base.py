@@ -9,6 +9,7 @@ from dbgrains.errors import GrainError
 
 if TYPE_CHECKING:
     from dbgrains.cluster.grain_context import GrainContext
+    from dbgrains.sansio.identity import ClusterIdentity
 
 
 class GrainBase:
@@ -20,6 +21,11 @@ class GrainBase:
 
     def __init__(self, context: GrainContext) -> None:
         self.context = context
+
+    @property
+    def cluster_identity(self) -> ClusterIdentity:
+        """Kind and identity; references to a grain have it as well."""
+        return self.context.cluster_identity
 
     async def on_started(self) -> None:
         """Before the first call. When it raises, the activation ends and its callers get ActivationFailedError."""

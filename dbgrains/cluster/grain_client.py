@@ -1,6 +1,7 @@
 """The caller's side of grains with a contract: `cluster.grain(Cart, "user-42")`.
 
-What comes back has the methods of the contract and nothing else. To type checkers it is the class itself.
+What comes back has the methods of the contract and a `cluster_identity`, nothing else. To type checkers it is the class
+itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dbgrains.cluster.grain_method import OMITTED
 from dbgrains.cluster.grain_streams import Requests, read_stream
 from dbgrains.config import REQUEST_TIMEOUT_S_MAX, check_positive
 from dbgrains.errors import ConfigError
-from dbgrains.sansio.identity import check_name
+from dbgrains.sansio.identity import ClusterIdentity, check_name
 
 if TYPE_CHECKING:
     from dbgrains.cluster.grain import Grain
@@ -71,6 +72,11 @@ class GrainClient:
         self._request = requests.request if idempotency_key is None else _once(requests, idempotency_key)
         self._identity = identity
         self._timeout_s = timeout_s
+
+    @property
+    def cluster_identity(self) -> ClusterIdentity:
+        """Which grain it is: what topics and others want to know who are given a reference."""
+        return ClusterIdentity(self._contract.kind, self._identity)
 
     @property
     def _limit_s(self) -> float:

@@ -15,7 +15,7 @@ from dbgrains import grain_options_pb2 as options
 from dbgrains.codegen.names import message_module, method_name, snake_case
 
 EMPTY: Final = "google.protobuf.Empty"
-RESERVED: Final = frozenset({"context", "on_started", "on_stopping", "on_stopped", "on_receive"})
+RESERVED: Final = frozenset({"cluster_identity", "context", "on_started", "on_stopping", "on_stopped", "on_receive"})
 """What every grain has."""
 _LATER: Final = "_reenter"
 _SERVICES, _METHODS = 6, 2

@@ -164,6 +164,8 @@ async def calls(cluster: Cluster) -> None:
         assert_type(good.name, str)
     await stall.offer(Offer(good=Good(name="tea")))
     await stall.offer(Good())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await cluster.subscribe("news", cart), ClusterIdentity)
+    assert_type(await cluster.unsubscribe("news", counter), bool)
     get_http_gate(cluster, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
