@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from benchmarks.counter import AskLoopLag, Increment, ProcessorTime, ToldBytes, kinds
+from benchmarks.crowd import CallAll, crowd_kinds
 from benchmarks.loop_probe import LoopLag, LoopProbe
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.cluster.interfaces import IdentityLookup
@@ -49,19 +50,19 @@ def cluster_of(
     node: str | None = None,
     client: bool = False,
     lookup: str = "db",
-    probe: bool = False,
+    crowd: bool = False,
 ) -> Cluster:
-    """How members and clients build their cluster object. `probe`: watch the event loop."""
+    """How members and clients build their cluster object. `crowd`: with callers, and a watch on its loop."""
     return Cluster(
         name=name,
         provider=RedisProvider(redis_url),
         lookup=LOOKUPS[lookup](redis_url),
-        kinds=kinds(),
-        messages=(Increment, ProcessorTime, ToldBytes, AskLoopLag, LoopLag),
+        kinds=[*kinds(), *(crowd_kinds() if crowd else [])],
+        messages=(Increment, ProcessorTime, ToldBytes, AskLoopLag, LoopLag, CallAll),
         remote=RemoteConfig.bind_to_localhost(),
         config=ClusterConfig(node_name=node, lease=LEASES[lease]()),
         client=client,
-        extensions=[LoopProbe()] if probe else [],
+        extensions=[LoopProbe()] if crowd else [],
     )
 
 
@@ -75,14 +76,14 @@ class Site:
     client: Cluster
     members: dict[str, MemberProcess]
     lookup: str = "db"
-    probe: bool = False
+    crowd: bool = False
 
     async def start(self, node: str) -> MemberProcess:
         """Start another member, or one again that has ended."""
         process = await MemberProcess.start(
             "benchmarks.member",
             "--redis", self.redis.url, "--cluster", self.name, "--node", node, "--lease", self.lease,
-            "--lookup", self.lookup, *(["--probe"] if self.probe else []),
+            "--lookup", self.lookup, *(["--crowd"] if self.crowd else []),
         )  # fmt: skip
         self.members[node] = process
         return process
@@ -90,14 +91,14 @@ class Site:
 
 @asynccontextmanager
 async def a_site(
-    nodes: Sequence[str], *, lease: str = "benchmark", lookup: str = "db", probe: bool = False
+    nodes: Sequence[str], *, lease: str = "benchmark", lookup: str = "db", crowd: bool = False
 ) -> AsyncIterator[Site]:
-    """A site with members of these names, each with a `LoopProbe` if asked for; everything is gone afterwards."""
+    """A site with members of these names, each with a crowd if asked for; everything is gone afterwards."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(EmbeddedRedis())
         name = f"bench-{uuid.uuid4().hex[:8]}"
         client = await stack.enter_async_context(cluster_of(redis.url, name, lease, client=True, lookup=lookup))
-        site = Site(redis, name, lease, client, {}, lookup, probe)
+        site = Site(redis, name, lease, client, {}, lookup, crowd)
         stack.push_async_callback(_end, site)
         for node in nodes:
             await site.start(node)
@@ -117,7 +118,7 @@ def main() -> int:
     parser.add_argument("--node", required=True)
     parser.add_argument("--lease", choices=sorted(LEASES), default="default")
     parser.add_argument("--lookup", choices=sorted(LOOKUPS), default="db")
-    parser.add_argument("--probe", action="store_true")
+    parser.add_argument("--crowd", action="store_true")
     options = parser.parse_args()
 
     async def until(cluster: Cluster) -> None:
@@ -125,7 +126,7 @@ def main() -> int:
         await parent_gone()
 
     cluster = cluster_of(
-        options.redis, options.cluster, options.lease, node=options.node, lookup=options.lookup, probe=options.probe
+        options.redis, options.cluster, options.lease, node=options.node, lookup=options.lookup, crowd=options.crowd
     )
     return run(cluster, until=until)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 
 from dbgrains import Cluster, ClusterState, ConfigError, DbgrainsError, SingleNodeLookup, StorageUnavailableError
 from dbgrains.cluster.interfaces import ClusterServices
-from dbgrains.run import EXIT_LEFT, EXIT_MISCONFIGURED, EXIT_STOPPED, EXIT_UNAVAILABLE, run, serve
+from dbgrains.run import EXIT_LEFT, EXIT_MISCONFIGURED, EXIT_STOPPED, EXIT_UNAVAILABLE, GC_THRESHOLD, run, serve
 from tests.waiting import until
 
 
@@ -114,3 +115,16 @@ async def test_a_signal_while_it_joins_ends_that():
     os.kill(os.getpid(), signal.SIGTERM)
 
     assert await serving == EXIT_LEFT
+
+
+def test_garbage_is_collected_seldom_while_a_process_is_a_member(cluster: Cluster):
+    before, seen = gc.get_threshold(), []
+
+    async def look(_: Cluster) -> None:
+        seen.append((gc.get_threshold(), gc.get_freeze_count() > 10_000))
+
+    run(cluster, until=look)
+
+    assert seen == [(GC_THRESHOLD, True)]
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
