@@ -9,9 +9,10 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -35,6 +36,9 @@ class WhereAreYou(msgspec.Struct, frozen=True):
 
     begun_path: str = ""
     """A file to create when the turn has begun."""
+
+    blocks_s: float = 0.0
+    """For so long the turn keeps the event loop from running."""
 
 
 class Here(msgspec.Struct, frozen=True):
@@ -68,6 +72,8 @@ class Probe:
         self.turns += 1
         if context.message.begun_path:
             Path(context.message.begun_path).touch()
+        if context.message.blocks_s:
+            time.sleep(context.message.blocks_s)  # noqa: ASYNC251  it is what the test is about
         if context.message.after_s:
             await asyncio.sleep(context.message.after_s)
         return Here(context.system.id, os.getpid(), context.token, self.turns)
@@ -91,13 +97,20 @@ class Keeper:
 
 
 def cluster_of(
-    redis_url: str, name: str, *, node: str | None = None, port: int = 0, client: bool = False, lease: str = "for_tests"
+    redis_url: str,
+    name: str,
+    *,
+    node: str | None = None,
+    port: int = 0,
+    client: bool = False,
+    lease: str = "for_tests",
+    hard_fence: Literal["off", "kill"] | None = None,
 ) -> Cluster:
-    """How every process of these tests builds its cluster object. `lease` is a profile of LeaseConfig, or "patient":
-    nobody is given up for being slow, where the test is not about that.
+    """How every process of these tests builds its cluster object. `lease` is a profile of LeaseConfig, "default", or
+    "patient": nobody is given up for being slow, where the test is not about that.
     """
     patient = lease == "patient"
-    lease_config: LeaseConfig = LeaseConfig() if patient else getattr(LeaseConfig, lease)()
+    lease_config: LeaseConfig = LeaseConfig() if lease in ("patient", "default") else getattr(LeaseConfig, lease)()
     profile = ClusterConfig.for_wan() if patient else ClusterConfig()
     return Cluster(
         name=name,
@@ -105,7 +118,7 @@ def cluster_of(
         lookup=DbIdentityLookup(RedisIdentityStorage(redis_url)),
         kinds=[ClusterKind(PROBE, Props.from_producer(Probe)), ClusterKind(KEEPER, Props.from_producer(Keeper))],
         remote=RemoteConfig(port=port, keepalive_timeout_s=20.0 if patient else 1.0),
-        config=replace(profile, node_name=node, lease=lease_config, shutdown_timeout_s=5.0),
+        config=replace(profile, node_name=node, lease=lease_config, shutdown_timeout_s=5.0, hard_fence=hard_fence),
         messages=MESSAGES,
         client=client,
     )
@@ -119,13 +132,29 @@ def main() -> int:
     parser.add_argument("--node", required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--lease", default="for_tests")
+    parser.add_argument("--hard-fence", choices=["off", "kill"], default=None)
+    parser.add_argument("--after", type=int, default=0, metavar="PID", help="join when this process has ended")
+    parser.add_argument("--loaded", type=Path, default=None, help="a file to create when everything is imported")
     options = parser.parse_args()
 
+    if options.loaded is not None:
+        options.loaded.touch()
+    while options.after and Path(f"/proc/{options.after}").exists():
+        time.sleep(0.002)
+    began = time.monotonic()
+
     async def until(cluster: Cluster) -> None:
-        announce(member_id=cluster.system.id, address=cluster.system.address)
+        announce(member_id=cluster.system.id, address=cluster.system.address, began=began)
         await parent_gone()
 
-    cluster = cluster_of(options.redis, options.cluster, node=options.node, port=options.port, lease=options.lease)
+    cluster = cluster_of(
+        options.redis,
+        options.cluster,
+        node=options.node,
+        port=options.port,
+        lease=options.lease,
+        hard_fence=options.hard_fence,
+    )
     return run(cluster, until=until)
 
 

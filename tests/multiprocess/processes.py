@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -29,18 +29,18 @@ class Site:
         self.members: dict[str, MemberProcess] = {}
         self._stack = stack
 
-    async def start(self, *nodes: str, port: int = 0) -> list[MemberProcess]:
+    async def start(self, *nodes: str, port: int = 0, options: Sequence[str] = ()) -> list[MemberProcess]:
         """Start a member per node name, and wait until the client knows them."""
-        started = [await self._start(node, port) for node in nodes]
+        started = [await self._start(node, port, options) for node in nodes]
         for process in started:
             await self.knows(process)
         return started
 
-    async def _start(self, node: str, port: int) -> MemberProcess:
+    async def _start(self, node: str, port: int, options: Sequence[str]) -> MemberProcess:
         process = await MemberProcess.start(
             "tests.multiprocess.member",
             "--redis", self.redis.url, "--cluster", self.name, "--node", node, "--port", str(port),
-            "--lease", self.lease,
+            "--lease", self.lease, *options,
         )  # fmt: skip
         self._stack.push_async_exit(process)
         self.members[node] = process

@@ -1,4 +1,4 @@
-"""The demo with the lookups that keep no records: members as processes, one of them killed and replaced, nothing lost."""
+"""The demo with the lookups that keep no records: members as processes, one killed and replaced, nothing lost."""
 
 from __future__ import annotations
 
