@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dbgrains.errors import ProducerQueueFullError
 from dbgrains.sansio.batch import batch_length
@@ -16,6 +16,10 @@ from dbgrains.sansio.batch import batch_length
 if TYPE_CHECKING:
     from dbgrains.config import BatchingProducerConfig
     from dbgrains.pubsub.content import Payload
+
+
+LINE_MAX: Final = 10_000
+"""Callers that may wait for room; more are refused."""
 
 
 class Produced(asyncio.Future[int]):
@@ -55,7 +59,7 @@ class ProducerQueue:
         self._line: deque[asyncio.Future[None]] = deque()
 
     def put(self, message: object, payload: Payload | None) -> Produced:
-        """Take a message. ProducerQueueFullError when that would be one too many: see `has_room`."""
+        """Take a message, after `check_room`."""
         produced = Produced(loop=self._loop)
         produced.message = message
         produced.payload = payload
@@ -116,6 +120,8 @@ class ProducerQueue:
 
     async def wait_in_line(self) -> None:
         """Until it is one's turn. Call `let_one_in` afterwards, for who stands behind."""
+        if len(self._line) >= LINE_MAX:
+            raise ProducerQueueFullError(f"producer for {self._topic!r}: {LINE_MAX} callers wait for room already")
         place: asyncio.Future[None] = self._loop.create_future()
         self._line.append(place)
         try:

@@ -10,12 +10,14 @@ import pytest
 
 from dbgrains import Cluster, ClusterIdentity, ClusterKind, Props
 from dbgrains.actor.messages import Started, Stopping
-from dbgrains.config import TopicsConfig
-from dbgrains.errors import Outcome, RequestError, StorageUnavailableError
+from dbgrains.config import BatchingProducerConfig, TopicsConfig
+from dbgrains.errors import Outcome, RequestError, StorageUnavailableError, TopicOverloadedError
 from dbgrains.pubsub.messages import TOPIC_KIND
+from dbgrains.pubsub.producer import PubSubBatch
 from dbgrains.pubsub.subscriber_store import MemorySubscriberStore
 from dbgrains.remote.frame import FrameEncoder
 from dbgrains.remote.serializer import split_wire_type
+from dbgrains.sansio.batch import PublishingErrorDecision
 from dbgrains.testing.cluster_fixture import ClusterFixture
 from tests.unit.pubsub.scene import Chat, Collector, Number, SlowCollector, several, spawn_inbox, user_kind
 from tests.waiting import until
@@ -369,6 +371,34 @@ async def test_an_idle_topic_leaves_memory_and_keeps_its_subscribers():
 
         assert collector.messages == [Number(1), Number(2)]
         assert gaps == []
+
+
+async def test_backpressure_reaches_a_producer_in_another_process_and_everything_arrives_once():
+    class Careful(Collector):
+        async def __call__(self, context: Any) -> None:
+            await asyncio.sleep(0)
+            await super().__call__(context)
+
+    errors: list[Exception] = []
+
+    async def again(retries: int, error: Exception, batch: PubSubBatch) -> PublishingErrorDecision:
+        errors.append(error)
+        return PublishingErrorDecision.retry_batch_after(0.01)
+
+    config = TopicsConfig(subscriber_timeout_s=30.0, backlog_count_max=50)
+    async with several(2, client=True, config=config) as cluster:
+        careful = Careful()
+        await cluster.members[0].subscribe("news", careful)
+        settings = BatchingProducerConfig(batch_size=40, on_error=again, close_timeout_s=30.0, publish_timeout_s=30.0)
+
+        async with cluster.client.batching_producer("news", settings) as producer:
+            numbers = await asyncio.gather(*[producer.produce(Number(value)) for value in range(2000)])
+
+        assert numbers == list(range(1, 2001))
+        await until(lambda: careful.count == 2000, timeout=30.0)
+        assert careful.messages == [Number(value) for value in range(2000)]
+        assert all(isinstance(error, TopicOverloadedError) and error.retryable for error in errors)
+        assert errors
 
 
 async def test_a_publisher_that_waits_for_deliveries_hears_when_the_topic_dies_before():

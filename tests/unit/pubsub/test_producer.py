@@ -16,6 +16,7 @@ from dbgrains.errors import (
     TopicOverloadedError,
     UnknownMessageTypeError,
 )
+from dbgrains.pubsub import producer_queue
 from dbgrains.pubsub.messages import PublishResult
 from dbgrains.pubsub.producer import BatchingProducer, PubSubBatch
 from dbgrains.sansio.batch import PublishingErrorDecision
@@ -302,6 +303,25 @@ async def test_waiting_for_room_keeps_the_order_of_those_who_wait():
 
         await asyncio.gather(*(one for one in futures if isinstance(one, asyncio.Future)))
     assert publishing.messages == [n for n in range(12) if n != 5]
+
+
+async def test_the_line_for_room_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(producer_queue, "LINE_MAX", 2)
+    publishing = Publishing()
+    publishing.hold = asyncio.Event()
+    async with producer_to(publishing, queue_count_max=1, batch_size=1) as producer:
+        first = producer.produce("in flight")
+        await until(lambda: publishing.attempts)
+        producer.produce("queued")
+        waiting = [asyncio.create_task(producer.produce_wait(number)) for number in range(2)]
+        await asyncio.sleep(0)
+
+        with pytest.raises(ProducerQueueFullError, match="2 callers wait for room already"):
+            await producer.produce_wait("too many")
+
+        publishing.hold.set()
+        await asyncio.gather(first, *[await task for task in waiting])
+    assert publishing.messages == ["in flight", "queued", 0, 1]
 
 
 async def test_who_waits_for_room_hears_that_the_producer_stopped():
