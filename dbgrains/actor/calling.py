@@ -20,9 +20,9 @@ from dbgrains.actor.turn import (
     RUNNING,
     InlineReply,
     as_coroutine,
+    has_waited,
     is_awaitable,
     returned_awaitable,
-    step_to_end,
 )
 
 
@@ -60,7 +60,12 @@ class CallingCell(RunningCell):
             result = self._actor.receive(self)
             if result is not None:
                 if status:
-                    result = step_to_end(result)
+                    try:  # `step_to_end`, without a call for it
+                        result.send(None)
+                    except StopIteration as stop:
+                        result = stop.value
+                    else:
+                        raise has_waited(result)
                 elif is_awaitable(result):
                     raise returned_awaitable(self._actor, result)
         except BaseException as error:  # noqa: BLE001 - every way to fail is answered and supervised

@@ -152,9 +152,13 @@ class Cell(Process):
         if status <= ASYNC and not self._system.in_turn and type(message) is not PoisonPill:
             gate = self.gate
             if gate is None or gate.boottime() < gate.valid_until:
-                self._status = status | RUNNING
+                self._status = running = status | RUNNING
                 self._turn(message, sender, headers)
-                self._end()
+                if self._status == running and self.box is None and self._ext is None:  # as nearly always
+                    self._message = self._sender = self._headers = None
+                    self._status = status
+                else:
+                    self._end()
                 return
         if status <= MAY_WAIT:
             self._message = (message, sender, headers, deadline)

@@ -32,9 +32,9 @@ from dbgrains.actor.turn import (
     SYSTEM_TURN,
     UNSTARTED,
     as_coroutine,
+    has_waited,
     is_awaitable,
     returned_awaitable,
-    step_to_end,
 )
 from dbgrains.actor.workers import Waiting, going_on
 from dbgrains.errors import NoReplyError, Outcome, RequestError, RequestTimeoutError
@@ -91,7 +91,12 @@ class RunningCell(Cell):
             result = self._actor.receive(self)
             if result is not None:
                 if self._status & ASYNC:
-                    result = step_to_end(result)
+                    try:  # `step_to_end`, without a call for it
+                        result.send(None)
+                    except StopIteration as stop:
+                        result = stop.value
+                    else:
+                        raise has_waited(result)
                 elif is_awaitable(result):
                     raise returned_awaitable(self._actor, result)
         except BaseException as error:  # noqa: BLE001 - every way to fail is answered and supervised

@@ -145,8 +145,13 @@ def step_to_end(coroutine: Any) -> Any:
         coroutine.send(None)
     except StopIteration as stop:
         return stop.value
+    raise has_waited(coroutine)
+
+
+def has_waited(coroutine: Any) -> RuntimeError:
+    """What is wrong with a coroutine that was stepped and has not ended; it is closed."""
     coroutine.close()
-    raise RuntimeError(f"{coroutine.__qualname__} waited, although it contains no await")
+    return RuntimeError(f"{coroutine.__qualname__} waited, although it contains no await")
 
 
 def is_awaitable(result: object) -> bool:

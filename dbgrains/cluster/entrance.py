@@ -16,7 +16,6 @@ from dbgrains.sansio.identity import ClusterIdentity, from_key_form
 if TYPE_CHECKING:
     from dbgrains.actor.registry import Finder, Registry
     from dbgrains.cluster.activator import Activator
-    from dbgrains.cluster.grain_cell import GrainCell
 
 
 def open_entrance(registry: Registry, activator: Activator) -> None:
@@ -36,7 +35,7 @@ def open_entrance(registry: Registry, activator: Activator) -> None:
         hosted = activator.kinds.get(name.kind)
         if hosted is None or hosted.bounded:
             return _Entrance(activator, name).find
-        return _Place(activator, name, hosted.active).find
+        return partial(hosted.active.get, name.identity, _Entrance(activator, name))
 
     def find_entrance(key: str) -> Finder:
         return _Entrance(activator, from_key_form(key)).itself
@@ -80,17 +79,3 @@ class _Entrance(Process):
 
     def post_system(self, message: object) -> None:
         """An identity cannot be stopped or watched; an activation can."""
-
-
-class _Place(_Entrance):
-    """The same for a kind whose activations are not counted by use: one look into a dict."""
-
-    __slots__ = ("_active", "_identity")
-
-    def __init__(self, activator: Activator, name: ClusterIdentity, active: dict[str, GrainCell]) -> None:
-        super().__init__(activator, name)
-        self._active = active
-        self._identity = name.identity
-
-    def find(self) -> Process:
-        return self._active.get(self._identity) or self

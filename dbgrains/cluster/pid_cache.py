@@ -95,7 +95,10 @@ class PidCache:
         if place is None:
             self._misses += 1
             return None
-        return place if self.use(place, self._now()) else None
+        if not self.use(place, self._now()):
+            return None
+        self.hits += 1
+        return place
 
     def use(self, place: Place, now: float) -> bool:
         """Note the use of a place that was found in `places`. False: it is too old, and gone now."""
@@ -106,7 +109,6 @@ class PidCache:
             return False
         place.used_at = now
         self.places[place.kind].move_to_end(place.identity)
-        self.hits += 1
         return True
 
     def put(self, kind: str, identity: str, address: str, member_id: str) -> Place:

@@ -113,9 +113,24 @@ class RequestPath:
                         return await answer_of(answer)
                     return answer
             elif place is not None and (router := self._router) is not None:
-                sent = router.send(place, message, self._request_timeout_s if timeout is None else timeout, headers)
-                if sent is not None:
-                    response, request_id = sent
+                now = router.now()
+                endpoint = place.endpoint
+                if endpoint is None or endpoint.down is not None or now - place.used_at > router.note_s:
+                    endpoint = router.renew(place, now)
+                if endpoint is not None:
+                    # Nearly every call across members is one of these, so a tuple is all that is kept of it;
+                    # anything but an answer makes it a `ClusterCall`, which goes on with it.
+                    router.cache.hits += 1
+                    timeout_s = self._request_timeout_s if timeout is None else timeout
+                    due = now + timeout_s
+                    response = router.create_future()
+                    request_id = endpoint.outbox.request(
+                        place.target,
+                        message,
+                        (response, router.no_answer, place, message, timeout_s, headers, due),
+                        due,
+                        headers,
+                    )
                     try:
                         return await response
                     except asyncio.CancelledError:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from dbgrains.cluster.member_list import MemberList
     from dbgrains.cluster.pid_cache import PidCache
     from dbgrains.config import ClusterConfig
+    from dbgrains.remote.endpoint import Endpoint
     from dbgrains.remote.remote import Remote
     from dbgrains.sansio.topology import Member
 
@@ -82,9 +83,10 @@ class Router:
         # The loop's own time without the way through the system, where that is all it does.
         self.now = asyncio.get_running_loop().time if type(system.clock) is SystemClock else system.clock.now
         self.next_number: Callable[[], int] = itertools.count(1).__next__ if remote is None else remote.new_id
-        """Numbers for calls in the order in which they are made, and for requests: the number of a call that `send`
-        sent is the id of its request."""
+        """Numbers for calls in the order in which they are made, and for requests: the number of a call to a
+        remembered place is the id of its request."""
         self.create_future = system.loop.create_future
+        self.note_s = cache.note_s
         self.waiting_count = 0
         """Calls that wait for a route; bounded by `parked_requests_max`."""
         self.routes: dict[tuple[str, str], Route] = {}
@@ -123,40 +125,20 @@ class Router:
         else:
             self._send(call, place)
 
-    def send(
-        self, place: Place, message: object, timeout_s: float, headers: Headers | None
-    ) -> tuple[asyncio.Future[Any], int] | None:
-        """Call the grain at a place that the cache holds: the answer to await, and the request's id for `cancel`.
-
-        None when the place does not lead there at once. Nearly every call across members is one of these, so
-        a tuple is all that is kept of it; anything but an answer makes it a `ClusterCall`, which goes on with it.
-        """
-        now = self.now()
-        cache = self.cache
-        if now - place.used_at > cache.note_s:
-            if not cache.use(place, now):
-                return None
-        else:
-            cache.hits += 1
-        endpoint = place.endpoint
-        if endpoint is None or endpoint.down is not None:
-            if self.remote is None:
-                return None
-            endpoint = place.endpoint = self.remote.endpoint(place.address, place.member_id)
-            if endpoint is None:
-                return None
-        answer: asyncio.Future[Any] = self.create_future()
-        due = now + timeout_s
-        waiting = (answer, self._no_answer, place, message, timeout_s, headers, due)
-        return answer, endpoint.outbox.request(place.target, message, waiting, due, headers)
+    def renew(self, place: Place, now: float) -> Endpoint | None:
+        """What takes requests for a place of the cache, whose use is noted; None when it does not lead there now."""
+        if self.remote is None or not self.cache.use(place, now):
+            return None
+        place.endpoint = self.remote.endpoint(place.address, place.member_id)
+        return place.endpoint
 
     def cancel(self, place: Target | Place, request_id: int) -> None:
-        """The caller of `send` was cancelled: whoever has its request need not start it."""
+        """The caller of a request was cancelled: whoever has it need not start it."""
         if request_id and self.remote is not None:
             self.remote.cancel_request(place.address, place.member_id, request_id)
 
-    def _no_answer(self, waiting: tuple[Any, ...], request_id: int, error: DbgrainsError) -> None:
-        """What `send` sent has come back with an error."""
+    def no_answer(self, waiting: tuple[Any, ...], request_id: int, error: DbgrainsError) -> None:
+        """What was sent to a remembered place has come back with an error; `waiting` is what `request` kept of it."""
         answer, _, place, message, timeout_s, headers, due = waiting
         if not answer.done():
             call = ClusterCall.going_on(

@@ -209,11 +209,11 @@ class Inbound:
         calls = outbox.calls
         headers = received.reply_headers
         for row, (request_id, decode, payload) in enumerate(received.replies):
-            delivery = calls.pop(request_id, None)
-            call = None if delivery is None else delivery[6]
-            if call is None:
+            if request_id not in calls:
                 statistics.replies_late += 1
                 continue
+            call = calls[request_id][6]
+            del calls[request_id]
             try:
                 message = decode(payload)
             except Exception as error:  # noqa: BLE001  whatever a decoder raises is about this message only
@@ -223,9 +223,10 @@ class Inbound:
                 fail(call, request_id, failure)
                 continue
             if type(call) is tuple:
-                answer = call[0]
-                if not answer.done():
-                    answer.set_result(message)
+                try:  # noqa: SIM105  as cheap as it gets, and asking whether it is done is not
+                    call[0].set_result(message)
+                except asyncio.InvalidStateError:
+                    pass  # its caller was cancelled
             elif headers:
                 call.reply(message, headers.get(row))
             else:

@@ -73,8 +73,10 @@ class Link:
         "_writer",
         "_writing",
         "closed",
+        "codecs",
         "encode",
         "goodbye",
+        "message_bytes_max",
         "on_goodbye",
         "outbox",
         "peer",
@@ -99,6 +101,8 @@ class Link:
         self._config = config
         self._inbound = inbound
         self.encode = inbound.serializers.encode
+        self.codecs = inbound.serializers.codecs
+        self.message_bytes_max = inbound.serializers.message_bytes_max
         self.replies: list[Reply] = []
         self.reply_bytes = 0
         self._stand_ins: dict[int, str] = {}
@@ -330,16 +334,23 @@ class LinkReply(ReplyTo):
         request_id = self.request_id
         if link.unanswered:
             link.forget(request_id)
-        try:
-            wire, payload = link.encode(message)
-            if headers:
+        try:  # what Serializers.encode does, without a call for it
+            wire, encode = link.codecs[message.__class__]
+            payload = encode(message)
+            size = len(payload)
+        except Exception:  # noqa: BLE001  Serializers.encode says what is wrong
+            size = link.message_bytes_max + 1
+        if size > link.message_bytes_max or headers:
+            try:
+                wire, payload = link.encode(message)
                 check_names("", headers)
-        except MessageError as error:
-            error.outcome = Outcome.RAN  # the handler did; what cannot travel is its answer
-            link.fail(request_id, error)
-            return
+            except MessageError as error:
+                error.outcome = Outcome.RAN  # the handler did; what cannot travel is its answer
+                link.fail(request_id, error)
+                return
+            size = len(payload)
         link.replies.append((request_id, wire, payload, headers))
-        link.reply_bytes += len(payload)
+        link.reply_bytes += size
         if link.waiter is not None:
             link.wake()
 
