@@ -66,11 +66,17 @@ class Diary:
     events: list[tuple[str, str]] = field(default_factory=list)
     door: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
+    cells: dict[str, GrainCell] = field(default_factory=dict)
+    """The latest activation of each identity."""
     on_started: Callable[[GrainCell], Any] | None = None
     on_stopping: Callable[[GrainCell], Any] | None = None
 
     def of(self, identity: str) -> list[str]:
         return [event for who, event in self.events if who == identity]
+
+    def queued(self, identity: str) -> int:
+        """Messages that wait behind the turn of a grain."""
+        return len(self.cells[identity].box or ())
 
 
 class Grain:
@@ -85,6 +91,7 @@ class Grain:
         match message:
             case Started():
                 note("started")
+                diary.cells[context.identity] = context
                 if diary.on_started is not None:
                     await diary.on_started(context)
             case Stopping():

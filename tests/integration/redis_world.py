@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from dbgrains.errors import StorageUnavailableError
 from dbgrains.lookups.identity_storage import LeaseTerms
 from dbgrains.storage.redis import RedisIdentityStorage
 from dbgrains.testing.redis_server import RedisServer
+from tests.waiting import until
 
 T = TypeVar("T")
 OPEN = LeaseTerms(ttl_s=3600, gap_s=3600, quarantine_s=0)
@@ -34,9 +34,12 @@ async def storage_on(
 
 async def once_available(operation: Callable[[], Awaitable[T]], timeout_s: float = 10.0) -> T:
     """Repeat while the server is away."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                return await operation()
-            except StorageUnavailableError:
-                await asyncio.sleep(0.01)
+
+    async def tried() -> tuple[T] | None:
+        try:
+            return (await operation(),)
+        except StorageUnavailableError:
+            return None
+
+    (result,) = await until(tried, timeout_s)
+    return result

@@ -124,7 +124,7 @@ class TestInEveryWorld:
             await until(lambda: diary.waiting)
             leaving = asyncio.create_task(caller.request("1", "slow", Leave()))
             rest = [asyncio.create_task(caller.request("1", "slow", Say(str(n)))) for n in range(10)]
-            await asyncio.sleep(0.05)
+            await until(lambda: diary.queued("1") == 11)
             diary.door.set()
             await asyncio.gather(first, leaving, *rest)
 
@@ -177,12 +177,14 @@ class TestInEveryWorld:
             first = asyncio.create_task(caller.request("1", "slow", Wait("w"), idempotency_key="k"))
             await until(lambda: diary.waiting)
             joined = asyncio.create_task(caller.request("1", "slow", Wait("w"), idempotency_key="k"))
-            await asyncio.sleep(0.05)
+            behind = asyncio.create_task(caller.request("1", "slow", Say("behind")))
+            await until(lambda: diary.queued("1") == 1)  # so the one before it has arrived as well
             diary.door.set()
 
             assert await asyncio.gather(first, joined) == ["w", "w"]
+            await behind
             assert await caller.request("1", "slow", Wait("w"), idempotency_key="k") == "w"
-            assert diary.of("1") == ["started", "w", "w done"]
+            assert diary.of("1") == ["started", "w", "w done", "behind"]
             await caller.request("1", "slow", Wait("w"), idempotency_key="other")
             assert diary.of("1").count("w") == 2
 

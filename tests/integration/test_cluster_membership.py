@@ -356,7 +356,7 @@ class TestLeaving:
             await until(lambda: diary.waiting)
             owner = fixture.owner_of("1", "slow")
             leaving = asyncio.create_task(fixture.leave(owner))
-            await asyncio.sleep(0.1)
+            await until(lambda: owner._node.activator.ending.count == 1)
             assert not leaving.done()
 
             diary.door.set()
@@ -370,9 +370,10 @@ class TestLeaving:
             waiting = asyncio.create_task(fixture.client.request("1", "slow", Wait("w")))
             await until(lambda: diary.waiting)
             rest = [asyncio.create_task(fixture.client.request("1", "slow", Say(str(n)))) for n in range(5)]
-            await asyncio.sleep(0.05)
-            leaving = asyncio.create_task(fixture.leave(fixture.owner_of("1", "slow")))
-            await asyncio.sleep(0.1)
+            await until(lambda: diary.queued("1") == 5)
+            owner = fixture.owner_of("1", "slow")
+            leaving = asyncio.create_task(fixture.leave(owner))
+            await until(lambda: owner._node.activator.ending.count == 1)
             diary.door.set()
 
             assert await waiting == "w"
@@ -427,8 +428,9 @@ class TestLeaving:
 
     async def test_requests_that_wait_for_a_place_end_with_the_cluster(self, diary):
         async with fixture_in("alone", diary) as fixture:
-            waiting = asyncio.create_task(fixture.members[0].request("1", "nobody-hosts-this", Say("a"), timeout=60.0))
-            await asyncio.sleep(0.05)
+            member = fixture.members[0]
+            waiting = asyncio.create_task(member.request("1", "nobody-hosts-this", Say("a"), timeout=60.0))
+            await until(lambda: member._node.router.routes)
 
         with pytest.raises((ClusterNotRunningError, RequestError)):
             await waiting

@@ -43,12 +43,12 @@ async def test_readonly_methods_run_side_by_side_and_keep_the_others_out(caller:
     reads = [asyncio.create_task(node.read(name)) for name in "abc"]
     await until(lambda: len(watcher.events) == 3)
     write = asyncio.create_task(node.quick())
-    await asyncio.sleep(0.02)
+    await until(lambda: watcher.queued("n") == 1)
     watcher.door("a").set()
     assert await reads[0] == 0
     assert not write.done()
     late = asyncio.create_task(node.read("d"))
-    await asyncio.sleep(0.02)
+    await until(lambda: watcher.queued("n") == 2)
     assert "d waits" not in watcher.events
     watcher.door("b").set()
     watcher.door("c").set()
@@ -105,7 +105,7 @@ async def test_a_kind_may_let_calls_of_its_own_chain_in(world: str, watcher: Wat
         stranger = asyncio.create_task(caller.grain(Node, "b").write("door"))
         await until(lambda: watcher.events == ["door waits"])
         other = asyncio.create_task(caller.grain(Node, "b").quick())
-        await asyncio.sleep(0.02)
+        await until(lambda: watcher.queued("b") == 1)
         assert not other.done()
         watcher.door("door").set()
         assert (await stranger, await other) == (1, 2)
@@ -146,7 +146,7 @@ async def test_a_grain_that_leaves_lets_its_readers_finish(watcher: Watcher):
         read = asyncio.create_task(node.read("a"))
         await until(lambda: watcher.events == ["a waits"])
         leaving = asyncio.create_task(fixture.leave(fixture.members[0]))
-        await asyncio.sleep(0.02)
+        await until(lambda: watcher.nodes["n"].work.is_finishing)
         watcher.door("a").set()
 
         assert await read == 0
@@ -169,8 +169,10 @@ async def test_a_grain_with_a_running_reader_is_not_idle(watcher: Watcher):
         member = fixture.members[0]
         read = asyncio.create_task(member.grain(Node, "n").read("a"))
         await until(lambda: watcher.events == ["a waits"])
-        await asyncio.sleep(0.25)
-        assert member.activation_count == 1
+        for name in ("younger", "youngest"):
+            await member.grain(Node, name).quick()
+            await until(lambda: member.activation_count == 1)
+            assert [name.identity for name in member.activations()] == ["n"]
         watcher.door("a").set()
         assert await read == 0
 

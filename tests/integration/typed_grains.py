@@ -180,6 +180,10 @@ class Watcher:
 
     doors: dict[str, asyncio.Event] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
+    nodes: dict[str, GrainContext] = field(default_factory=dict)
+    """The latest activation of each Node."""
+    pulls: int = 0
+    """Items that Feeds have waited for."""
 
     def door(self, name: str) -> asyncio.Event:
         return self.doors.setdefault(name, asyncio.Event())
@@ -190,6 +194,11 @@ class Watcher:
         await self.door(name).wait()
         self.events.append(f"{name} goes on")
 
+    def queued(self, identity: str) -> int:
+        """Calls that have arrived at a Node and wait for others to end."""
+        context = self.nodes[identity]
+        return context.work.waiting + len(context.box or ())
+
 
 class Node(Grain):
     """Does a bit of everything that waits, and calls others."""
@@ -197,6 +206,9 @@ class Node(Grain):
     def __init__(self, watcher: Watcher) -> None:
         self.watcher = watcher
         self.value = 0
+
+    async def on_started(self) -> None:
+        self.watcher.nodes[self.context.identity] = self.context
 
     async def write(self, door: str) -> int:
         await self.watcher.at(door)
@@ -264,6 +276,7 @@ class Feed(Grain):
     async def pushed(self) -> AsyncIterator[int]:
         try:
             while True:
+                self.watcher.pulls += 1
                 yield await self.queue.get()
         finally:
             self.watcher.events.append("closed")
