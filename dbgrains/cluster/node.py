@@ -17,7 +17,6 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -26,6 +25,7 @@ from dbgrains.actor.clock import SystemClock
 from dbgrains.actor.failure_text import failure_fields
 from dbgrains.actor.future import Future
 from dbgrains.actor.gate import Gate
+from dbgrains.cluster.acceptance import Acceptance
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.block_list import MemberBlocked, MemberCleared
 from dbgrains.cluster.contract_check import ContractCheck
@@ -38,16 +38,15 @@ from dbgrains.cluster.interfaces import OrderedProvider
 from dbgrains.cluster.member_list import MemberList, TopologyChanged
 from dbgrains.cluster.messages import Touch
 from dbgrains.cluster.pid_cache import PidCache
+from dbgrains.cluster.placement import Placement
 from dbgrains.cluster.router import Router
 from dbgrains.cluster.service import Service
 from dbgrains.cluster.watchdog import LoopStalled, Watchdog
-from dbgrains.errors import ClusterNotRunningError, HandshakeError, UnreachableError
+from dbgrains.errors import ClusterNotRunningError, UnreachableError
 from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
 from dbgrains.remote.handshake import Hello, Lane, RefusalCode
 from dbgrains.sansio.heartbeat import GossipKeys, MemberState
 from dbgrains.sansio.identity import ClusterIdentity
-from dbgrains.sansio.member_strategy import MemberStrategy, PlacementRequest, RendezvousStrategy, candidates
-from dbgrains.sansio.member_view import came_before
 from dbgrains.sansio.topology import Member, Topology
 from dbgrains.sansio.views import NO_VIEW, View
 
@@ -69,15 +68,6 @@ if TYPE_CHECKING:
 
 MIN_STEP_S: Final = 0.25
 """What each step of stopping may take when the budget is used up already."""
-
-VERDICT_S: Final = 1.0
-"""How long a start waits for the first of the others to say whether this process fits. Usually one round trip;
-all of it when those who are listed are dead."""
-
-MISFITS: Final = frozenset({RefusalCode.PROTOCOL, RefusalCode.CLUSTER, RefusalCode.SETTINGS, RefusalCode.DUPLICATE})
-"""Refusals that mean: this process as it was built and configured cannot be part of this cluster."""
-
-NO_LOADS: Final[Mapping[str, int]] = MappingProxyType({})
 
 log = structlog.get_logger()
 
@@ -136,10 +126,8 @@ class Node:
         self._provider = provider
         self._on_lost = on_lost
         self._on_misfit = on_misfit
-        self._joined = False
-        self._verdict: asyncio.Future[None] | None = None
-        self._strategies: dict[str, MemberStrategy] = {name: kind.member_strategy for name, kind in kinds.items()}
-        self._placements: dict[str, int] = {}
+        self._acceptance = Acceptance(name, self.member.id, is_client=is_client)
+        self._placement = Placement(kinds.values(), self.members, self.gossiper.machine.loads)
         self._view = NO_VIEW
         self._view_callbacks: list[Callable[[View], None]] = []
         self._registration: Gate | None = None
@@ -279,14 +267,8 @@ class Node:
     async def _accepted(self) -> None:
         """See that this process fits those who were here before, as far as they answer soon."""
         others = [m.id for m in self.members.topology.members if m.id != self.member.id]
-        if self.remote is None or not others:
-            return
-        if self._verdict is None:
-            self._verdict = asyncio.get_running_loop().create_future()
-        await asyncio.wait((self._verdict,), timeout=VERDICT_S)
-        if self._verdict.done():
-            self._verdict.result()
-        self._joined = True
+        if self.remote is not None and others:
+            await self._acceptance.wait()
 
     async def _stop_listening(self) -> None:
         for subscription in self._subscriptions:
@@ -391,23 +373,7 @@ class Node:
         return await answer
 
     def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
-        hosts = self.members.topology.hosting(kind)
-        if self._leaving:
-            hosts = tuple(h for h in hosts if h.id != self.member.id)
-        if len(hosts) < 2:
-            return hosts[0] if hosts else None
-        strategy = self._strategies.get(kind)
-        if strategy is None:
-            strategy = self._strategies[kind] = RendezvousStrategy()
-        counter = self._placements.get(kind, 0)
-        self._placements[kind] = counter + 1
-        loads = self.gossiper.machine.loads(kind) if getattr(strategy, "needs_loads", False) else NO_LOADS
-        unwanted = avoid | self.members.suspected
-        chosen = strategy.choose(PlacementRequest(kind, identity, hosts, self.member, counter, loads))
-        if chosen.id in unwanted:
-            others = candidates(hosts, unwanted)
-            chosen = strategy.choose(PlacementRequest(kind, identity, others, self.member, counter, loads))
-        return chosen
+        return self._placement.choose(kind, identity, self.member, avoid, elsewhere=self._leaving)
 
     def activations(self) -> Iterator[Activation]:
         return iter(self.activator.cells())
@@ -520,34 +486,14 @@ class Node:
 
     def _endpoint_connected(self, event: EndpointConnected) -> None:
         self.members.trust(event.member_id)
-        if not self._joined:
-            self._judged(None)
+        self._acceptance.connected()
 
     def _endpoint_refused(self, event: EndpointRefused) -> None:
-        """Of two that do not fit together the one who came later must go; who is blocked is out."""
         if event.code is RefusalCode.BLOCKED:
             if event.member_id not in self.gossiper.machine.book.ids:
                 self.lost(event.reason)
-            return
-        # A client that starts fits nobody; one that has joined is not to go because of a newcomer that fits nobody.
-        is_starting_client = self.is_client and not self._joined
-        if event.code not in MISFITS or not (is_starting_client or came_before(event.member_id, self.member.id)):
-            return
-        if not self._joined:
-            self._judged(HandshakeError(f"this process cannot join cluster {self.cluster_name!r}: {event.reason}"))
-        elif not self._leaving and not self._lost:
+        elif self._acceptance.refused(event) and not self._leaving and not self._lost:
             self._on_misfit(event.reason)
-
-    def _judged(self, error: HandshakeError | None) -> None:
-        if self._verdict is None:
-            self._verdict = asyncio.get_running_loop().create_future()
-        if self._verdict.done():
-            return
-        if error is None:
-            self._verdict.set_result(None)
-        else:
-            self._verdict.set_exception(error)
-            self._verdict.exception()
 
     def _endpoint_terminated(self, event: EndpointTerminated) -> None:
         self.cache.forget_member(event.member_id)
