@@ -11,13 +11,10 @@ test runs in a cluster with a name of its own. `config` may be overridden for sl
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 
 from dbgrains.cluster.cluster import Cluster
-from dbgrains.config import ClusterConfig, LeaseConfig
 from dbgrains.errors import (
     ConnectionLostError,
     FencedError,
@@ -27,10 +24,9 @@ from dbgrains.errors import (
     RequestError,
 )
 from dbgrains.sansio.identity import ClusterIdentity
-from dbgrains.testing.cluster_fixture import ClusterFixture, Site, cluster_of, until
+from dbgrains.testing.cluster_fixture import ClusterFixture, until
 from dbgrains.testing.conformance.lookup_changes import PATIENCE_S, LookupChanges
 from dbgrains.testing.conformance.lookup_grains import (
-    MESSAGES,
     Add,
     Goodbye,
     Nap,
@@ -50,33 +46,6 @@ class IdentityLookupConformance(LookupChanges):
 
     follows_strategies = True
     """Whether grains are placed by their kind's member strategy; otherwise the lookup itself says where."""
-
-    @pytest.fixture
-    def config(self) -> ClusterConfig:
-        """Leases that a busy machine can keep, and that are over soon."""
-        lease = LeaseConfig(
-            ttl_s=4.5, renew_interval_s=0.9, margin_s=1.35, gap_s=1.2, quarantine_s=4.5, storage_timeout_s=0.82
-        )
-        return ClusterConfig(shutdown_timeout_s=5.0, lease=lease)
-
-    @pytest.fixture
-    def witness(self) -> Witness:
-        return Witness()
-
-    @pytest.fixture
-    async def cluster(self, site: Site, config: ClusterConfig, witness: Witness) -> AsyncIterator[ClusterFixture]:
-        kinds = [
-            grain_kind("user", witness),
-            grain_kind("order", witness),
-            grain_kind("near", witness, local_affinity=True),
-            grain_kind("picky", witness, can_spawn=lambda identity: identity.startswith("ok")),
-        ]
-        async with cluster_of(
-            3, kinds=kinds, messages=MESSAGES, client=True, site=site, config=config, name=f"c{uuid.uuid4().hex[:12]}"
-        ) as cluster:
-            yield cluster
-        assert witness.doubles == []
-        assert not any(witness.live.values())
 
     # --- who is there -------------------------------------------------------------------------------------
 

@@ -1,18 +1,19 @@
 """The part of the lookup suite in which members come, go and die while grains are being started.
 
 Every grain is a probe: its Started and Stopped turns tell the `Witness`, who knows of any second live activation.
-The fixture `cluster` (see `identity_lookup`) fails the test for one.
+The fixture `cluster` fails the test for one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 
 from dbgrains.cluster.cluster import Cluster
-from dbgrains.config import ClusterConfig
+from dbgrains.config import ClusterConfig, LeaseConfig
 from dbgrains.errors import DbgrainsError, Outcome, RequestError
 from dbgrains.testing.cluster_fixture import ClusterFixture, MemorySite, Site, cluster_of, until
 from dbgrains.testing.conformance.lookup_grains import MESSAGES, Add, Goodbye, Where, Witness, grain_kind
@@ -39,7 +40,34 @@ async def patient_request(caller: Cluster, identity: str, message: object) -> ob
 
 
 class LookupChanges:
-    """What holds while members change. Part of `IdentityLookupConformance`."""
+    """What holds while members change. Part of `IdentityLookupConformance`, and a suite by itself."""
+
+    @pytest.fixture
+    def config(self) -> ClusterConfig:
+        """Leases that a busy machine can keep, and that are over soon."""
+        lease = LeaseConfig(
+            ttl_s=4.5, renew_interval_s=0.9, margin_s=1.35, gap_s=1.2, quarantine_s=4.5, storage_timeout_s=0.82
+        )
+        return ClusterConfig(shutdown_timeout_s=5.0, lease=lease)
+
+    @pytest.fixture
+    def witness(self) -> Witness:
+        return Witness()
+
+    @pytest.fixture
+    async def cluster(self, site: Site, config: ClusterConfig, witness: Witness) -> AsyncIterator[ClusterFixture]:
+        kinds = [
+            grain_kind("user", witness),
+            grain_kind("order", witness),
+            grain_kind("near", witness, local_affinity=True),
+            grain_kind("picky", witness, can_spawn=lambda identity: identity.startswith("ok")),
+        ]
+        async with cluster_of(
+            3, kinds=kinds, messages=MESSAGES, client=True, site=site, config=config, name=f"c{uuid.uuid4().hex[:12]}"
+        ) as cluster:
+            yield cluster
+        assert witness.doubles == []
+        assert not any(witness.live.values())
 
     @pytest.mark.parametrize("change", ["join", "leave", "crash"])
     async def test_members_change_while_a_thousand_activations_are_in_flight(
