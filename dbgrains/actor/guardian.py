@@ -14,11 +14,48 @@ from dbgrains.actor.supervisor import DEFAULT_STRATEGY, ChildStats, Supervisor, 
 
 if TYPE_CHECKING:
     from dbgrains.actor.lifecycle import LivingCell
+    from dbgrains.actor.system import ActorSystem
 
 _log = structlog.get_logger()
 
 
-class Guardian:
+class Supervising:
+    """What a strategy does to children, for any Supervisor that knows their cells."""
+
+    __slots__ = ()
+
+    _system: ActorSystem
+
+    def _cells_of(self, pids: Sequence[PID]) -> list[LivingCell]:
+        """The cells of those that are still supervised here."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """The system's clock."""
+        return self._system.clock.now()
+
+    @property
+    def random(self) -> random.Random:
+        """The system's random generator."""
+        return self._system.random
+
+    def resume_children(self, *children: PID) -> None:
+        """Let children that failed go on."""
+        for cell in self._cells_of(children):
+            cell.post_system(Resume())
+
+    def restart_children(self, reason: BaseException, *children: PID, after_s: float = 0.0) -> None:
+        """Replace children by new instances, at once or after a pause."""
+        for cell in self._cells_of(children):
+            cell.restart(reason, after_s)
+
+    def stop_children(self, *children: PID) -> None:
+        """Stop children."""
+        for cell in self._cells_of(children):
+            cell.stop_cell()
+
+
+class Guardian(Supervising):
     """The supervisor of the actors that have no parent. All with the same strategy are each other's siblings."""
 
     def __init__(self, cell: LivingCell) -> None:
@@ -41,30 +78,11 @@ class Guardian:
     def children(self) -> Sequence[PID]:
         return [cell.self for cell in self._cells()]
 
-    def now(self) -> float:
-        return self._system.clock.now()
-
-    @property
-    def random(self) -> random.Random:
-        return self._system.random
-
-    def resume_children(self, *children: PID) -> None:
-        for cell in self._chosen(children):
-            cell.post_system(Resume())
-
-    def restart_children(self, reason: BaseException, *children: PID, after_s: float = 0.0) -> None:
-        for cell in self._chosen(children):
-            cell.restart(reason, after_s)
-
-    def stop_children(self, *children: PID) -> None:
-        for cell in self._chosen(children):
-            cell.stop_cell()
-
     def escalate_failure(self, reason: BaseException, message: object) -> None:
         _log.error("failure escalated beyond the root: the actor is stopped", actor=self._first.describe())
         self._first.stop_cell()
 
-    def _chosen(self, pids: Sequence[PID]) -> list[LivingCell]:
+    def _cells_of(self, pids: Sequence[PID]) -> list[LivingCell]:
         ids = {pid.id for pid in pids}
         return [cell for cell in self._cells() if cell.id in ids]
 

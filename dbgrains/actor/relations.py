@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dbgrains.actor.dead_letter import DeadLetterProcess
 from dbgrains.actor.extras import Place
-from dbgrains.actor.guardian import apply_strategy
-from dbgrains.actor.life_messages import Failure, Resume
+from dbgrains.actor.guardian import Supervising, apply_strategy
+from dbgrains.actor.life_messages import Failure
 from dbgrains.actor.messages import Terminated
 from dbgrains.actor.pid import PID
 from dbgrains.actor.series import SeriesCell
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from dbgrains.actor.lifecycle import LivingCell
 
 
-class RelatedCell(SeriesCell):
+class RelatedCell(SeriesCell, Supervising):
     """A cell with children and watchers. It is the Supervisor that strategies are given."""
 
     __slots__ = ()
@@ -41,30 +40,6 @@ class RelatedCell(SeriesCell):
         """The actors that this one spawned and that have not stopped, oldest first."""
         ext = self._ext
         return [child.self for child in ext.children.values()] if ext is not None and ext.children else []
-
-    def now(self) -> float:
-        """The system's clock."""
-        return self._system.clock.now()
-
-    @property
-    def random(self) -> random.Random:
-        """The system's random generator."""
-        return self._system.random
-
-    def resume_children(self, *children: PID) -> None:
-        """Let children that failed go on."""
-        for cell in self._cells_of(children):
-            cell.post_system(Resume())
-
-    def restart_children(self, reason: BaseException, *children: PID, after_s: float = 0.0) -> None:
-        """Replace children by new instances, at once or after a pause."""
-        for cell in self._cells_of(children):
-            cell.restart(reason, after_s)
-
-    def stop_children(self, *children: PID) -> None:
-        """Stop children."""
-        for cell in self._cells_of(children):
-            cell.stop_cell()
 
     def escalate_failure(self, reason: BaseException, message: object) -> None:
         """Fail oneself with what a child failed with."""
