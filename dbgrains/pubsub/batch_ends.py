@@ -1,9 +1,10 @@
 """BatchEnds: what is said of a batch when a subscriber is done with it, well or badly.
 
-The first of three steps in which the deliveries of a topic are built up:
+The first of four steps in which the deliveries of a topic are built up:
 
     batch_ends      who is done, who failed, who waits for it, and what becomes a dead letter
     catching_up     subscribers that are not in step with the others
+    attendance      who is subscribed, and who is gone
     fan_out         publishes, deliveries and their reports; the only one that is made
 """
 
@@ -59,6 +60,13 @@ class BatchEnds:
             self._bury(subscriber, outgoing, offset, offset + count, error_type, text)
         self._note(subscriber, outgoing, offset, count, error_type, text)
         self._settle(outgoing, 1)
+
+    def _missed(self, subscriber: Subscriber, outgoing: Outgoing, offset: int) -> None:
+        """A subscriber that was removed has not handled the rest of a batch: no matter, if it was unsubscribed."""
+        if subscriber.is_gone:
+            self._lost(subscriber, outgoing, offset, len(outgoing.content) - offset, "NotHereError", "it is gone")
+        else:
+            self._settle(outgoing, 1)
 
     def _note(
         self, subscriber: Subscriber, outgoing: Outgoing, offset: int, count: int, error_type: str, text: str

@@ -9,7 +9,8 @@
                                       to the dead-letter topic
     anything else that fails          is reported, and the subscriber goes on with the next batch
 
-`catching_up` sends in order what is sent again; `pipe` keeps the order at the other end.
+`attendance` knows who is subscribed, `catching_up` sends in order what is sent again, `pipe` keeps the order at the
+other end.
 
 Nothing here runs inside a turn of the topic, except `accept`: deliveries are steps of other actors.
 """
@@ -32,23 +33,23 @@ from dbgrains.errors import (
     OverloadedError,
     RequestTimeoutError,
 )
-from dbgrains.pubsub.catching_up import GATE_PAUSE_S, CatchingUp
+from dbgrains.pubsub.attendance import Attendance
+from dbgrains.pubsub.catching_up import GATE_PAUSE_S
 from dbgrains.pubsub.messages import (
     Deliver,
     FlightReport,
     Publish,
     Published,
     Setback,
-    SubscriberRemoved,
     describe,
 )
 from dbgrains.pubsub.outgoing import Flight, FlightReply, Outgoing
 from dbgrains.pubsub.roster import LOCAL, Crew, Subscriber
-from dbgrains.pubsub.subscription import AT_LEAST_ONCE, Subscription
 
 if TYPE_CHECKING:
     from dbgrains.pubsub.courier import Courier
     from dbgrains.pubsub.subscriber_store import OpenedTopic
+    from dbgrains.pubsub.subscription import Subscription
 
 REPORT_GRACE_S: Final = 2.0
 """A report may come so much later than the subscriber's time allows; after that it is lost."""
@@ -59,7 +60,7 @@ RETRY_AFTER_S: Final = 0.05
 log = structlog.get_logger()
 
 
-class FanOut(CatchingUp):
+class FanOut(Attendance):
     """The deliveries of one activation of one topic.
 
     `may_act` says whether the activation may act now; `on_removed` makes a removal durable.
@@ -73,60 +74,14 @@ class FanOut(CatchingUp):
         may_act: Callable[[], bool],
         on_removed: Callable[[Subscription], None],
     ) -> None:
-        super().__init__(topic, opened.epoch, courier, may_act)
+        super().__init__(topic, opened.epoch, courier, may_act, on_removed)
         self.sequence = opened.sequence
         """The last number that was given."""
-        self._on_removed = on_removed
         self._accepted: deque[Outgoing] = deque()
         self._flushes = False
         self._last_flight = 0
         for subscription in opened.subscriptions:
             self.subscribe(subscription)
-
-    # --- subscribers --------------------------------------------------------------------------------------
-
-    def subscribe(self, subscription: Subscription) -> None:
-        """It gets what is accepted from now on; for one that was there before the guarantee may change."""
-        known = self.roster.subscribers.get(subscription.key)
-        if known is not None:
-            known.gone_since = known.unreachable_since = None
-            site = known.site
-            if site is not None:
-                site.remove(known)
-            known.subscription = subscription
-            known.ordered = subscription.guarantee == AT_LEAST_ONCE
-            if site is not None:
-                self.roster.put_in_step(known, site.place)
-            return
-        subscriber = self.roster.add(subscription)
-        who = subscription.subscriber
-        if isinstance(who, PID):
-            subscriber.place = place = self._courier.place_of(who)
-            self.roster.put_in_step(subscriber, place)
-            if place != LOCAL and not subscriber.is_client and place[1] not in self._courier.member_ids():
-                subscriber.gone_since = self._now()
-
-    def unsubscribe(self, key: str) -> bool:
-        """It gets nothing that is accepted from now on. Whether there was one."""
-        subscriber = self.roster.subscribers.get(key)
-        if subscriber is None:
-            return False
-        self._forget(subscriber)
-        return True
-
-    def _forget(self, subscriber: Subscriber) -> None:
-        self.roster.remove(subscriber)
-        self._troubled.discard(subscriber)
-        while subscriber.held:
-            self._settle(subscriber.release()[0], 1)
-
-    def _gone(self, subscriber: Subscriber, reason: str) -> None:
-        """It will not come back."""
-        self._forget(subscriber)
-        self._statistics.removed += 1
-        self._on_removed(subscriber.subscription)
-        log.info("subscriber removed", **self._names(), subscriber=subscriber.key, reason=reason)
-        self._courier.system.event_stream.publish(SubscriberRemoved(self.topic, subscriber.key, reason))
 
     # --- publishes ----------------------------------------------------------------------------------------
 
@@ -295,7 +250,7 @@ class FanOut(CatchingUp):
                 continue
             is_grain = not isinstance(subscriber.subscription.subscriber, PID)
             if subscriber.removed:
-                self._settle(outgoing, 1)
+                self._missed(subscriber, outgoing, offset)
                 continue
             if is_grain:
                 subscriber.place = None
@@ -318,7 +273,7 @@ class FanOut(CatchingUp):
         outgoing = flight.outgoing
         offset = flight.offset + setback.position
         if subscriber.removed:
-            self._settle(outgoing, 1)
+            self._missed(subscriber, outgoing, offset)
             return
         if setback.error_type == RequestTimeoutError.__name__:
             subscriber.timeouts += 1
@@ -332,8 +287,7 @@ class FanOut(CatchingUp):
         if setback.position:
             subscriber.attempts = 0
         if setback.gone and isinstance(subscriber.subscription.subscriber, PID):
-            self._note(subscriber, outgoing, offset, len(outgoing.content) - offset, setback.error_type, setback.text)
-            self._settle(outgoing, 1)
+            self._lost(subscriber, outgoing, offset, len(outgoing.content) - offset, setback.error_type, setback.text)
             self._gone(subscriber, setback.text)
         elif setback.behind:
             self._hold(subscriber, outgoing, offset)
@@ -361,32 +315,11 @@ class FanOut(CatchingUp):
                 self.flight_failed(
                     number, RequestTimeoutError(f"no report of a delivery to {flight.place[0] or 'this process'}")
                 )
-        config = self._config
-        for subscriber in list(self.roster.subscribers.values()):
-            if subscriber.gone_since is not None and now - subscriber.gone_since > config.member_gone_after_s:
-                self._gone(subscriber, "its member has left the cluster")
-            elif (
-                subscriber.unreachable_since is not None
-                and subscriber.is_client
-                and now - subscriber.unreachable_since > config.client_gone_after_s
-            ):
-                self._gone(subscriber, f"its client was not reached for {config.client_gone_after_s:g} s")
+        self._look_after_gone(now)
 
     def members_changed(self, left: frozenset[str], present: frozenset[str]) -> None:
         """Members have left, or joined."""
-        now = self._now()
-        for subscriber in list(self.roster.subscribers.values()):
-            place = subscriber.place
-            if place is None or place == LOCAL or subscriber.is_client:
-                continue
-            if place[1] in left:
-                if isinstance(subscriber.subscription.subscriber, PID):
-                    subscriber.gone_since = now
-                else:
-                    subscriber.place = None
-                    self.roster.take_out(subscriber)
-            elif subscriber.gone_since is not None and place[1] in present:
-                subscriber.gone_since = None
+        self._note_gone(left, present)
         for number, flight in list(self._flights.items()):
             if flight.place[1] in left:
                 self.flight_failed(number, ConnectionLostError(f"member {flight.place[1]} has left the cluster"))

@@ -36,6 +36,7 @@ class Subscriber:
         "gone_since",
         "held",
         "held_count",
+        "is_gone",
         "is_searching",
         "key",
         "local_id",
@@ -70,6 +71,8 @@ class Subscriber:
         self.unreachable_since: float | None = None
         self.gone_since: float | None = None
         self.removed = False
+        self.is_gone = False
+        """It was removed because it does not exist any more, not because it was unsubscribed."""
 
     @property
     def is_client(self) -> bool:

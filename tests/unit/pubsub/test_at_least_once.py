@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from dbgrains import ClusterIdentity, ClusterKind, Props
 from dbgrains.config import TopicsConfig
 from dbgrains.pubsub.messages import TopicDeadLetter
+from dbgrains.pubsub.publisher import WaitFor
 from tests.unit.pubsub.scene import (
     QUICK,
     Collector,
@@ -93,15 +97,21 @@ async def test_after_the_last_attempt_only_the_bad_message_goes_to_the_dead_lett
         assert cluster.pubsub.statistics().dead_lettered == 1
 
 
-async def test_a_subscriber_that_hangs_gets_the_rest_again_when_it_is_free():
+@pytest.mark.parametrize("wait_for", ["accepted", "delivered"])
+async def test_a_subscriber_that_hangs_gets_the_rest_again_when_it_is_free(wait_for: WaitFor):
     config = TopicsConfig(subscriber_timeout_s=0.15, retry_min_s=0.05, retry_max_s=0.05, deliveries_max=50)
     async with alone(config) as cluster:
         slow = SlowCollector()
         await cluster.subscribe("news", slow, guarantee="at_least_once")
-        await cluster.publisher().publish_batch("news", [1, 2, 3])
+        publishing = asyncio.create_task(
+            cluster.publisher().publish_batch("news", [1, 2, 3], wait_for=wait_for, timeout=30.0)
+        )
         await until(lambda: cluster.pubsub.statistics().redelivered >= 3)
+        assert publishing.done() == (wait_for == "accepted")
 
         slow.go.set()
+
+        assert (await publishing).failed == 0
 
         await until(lambda: slow.messages[-1:] == [3])
         assert sorted(set(slow.messages)) == [1, 2, 3]
@@ -109,7 +119,7 @@ async def test_a_subscriber_that_hangs_gets_the_rest_again_when_it_is_free():
         assert last_of_each == sorted(last_of_each)
 
 
-async def test_what_waits_for_one_that_hangs_is_bounded_and_the_oldest_goes_to_the_dead_letters():
+async def test_what_waits_for_one_that_hangs_is_bounded_and_the_oldest_goes_to_the_dead_letters_and_is_reported():
     config = TopicsConfig(
         subscriber_timeout_s=0.1,
         retry_min_s=0.2,
@@ -127,8 +137,10 @@ async def test_what_waits_for_one_that_hangs_is_bounded_and_the_oldest_goes_to_t
         await publisher.publish("news", 0)
         await until(lambda: cluster.pubsub.statistics().redelivered >= 1)
 
-        for number in range(1, 30):
-            await publisher.publish("news", number)
+        publishing = [
+            asyncio.create_task(publisher.publish("news", number, wait_for="delivered", timeout=30.0))
+            for number in range(1, 30)
+        ]
 
         await until(lambda: quick.count == 30)
         await until(lambda: letters.count >= 10)
@@ -136,18 +148,39 @@ async def test_what_waits_for_one_that_hangs_is_bounded_and_the_oldest_goes_to_t
         await until(lambda: slow.messages[-1:] == [29])
         buried = {letter.message for letter in letters.messages}
         assert buried | set(slow.messages) == set(range(30))
+        results = await asyncio.gather(*publishing)
+        assert {number for number, result in enumerate(results, 1) if result.failed} == buried - {0}
 
 
-async def test_an_actor_that_is_gone_is_unsubscribed_and_what_it_missed_is_reported():
+async def test_an_actor_that_is_gone_is_unsubscribed_and_what_it_missed_becomes_dead_letters():
     async with alone() as cluster:
+        letters = Collector()
+        await cluster.subscribe("dead-letters", letters)
         pid, _ = spawn_inbox(cluster)
         await cluster.subscribe("news", pid, guarantee="at_least_once")
         await cluster.system.root.stop_and_wait(pid)
+        publisher = cluster.publisher()
 
-        result = await cluster.publisher().publish("news", 1, wait_for="delivered")
+        result = await publisher.publish_batch("news", [0, 1, 2], wait_for="delivered")
 
-        assert result.failed == 1
-        await until(lambda: cluster.pubsub.statistics().removed == 1)
+        assert (result.failed, result.failures[0].count) == (1, 3)
+        assert cluster.pubsub.statistics().removed == 1
+        await until(lambda: letters.count == 3)
+        assert [letter.message for letter in letters.messages] == [0, 1, 2]
+        assert (await publisher.publish("news", 3, wait_for="delivered")).subscribers == 0
+
+
+async def test_who_is_unsubscribed_while_something_waits_for_it_leaves_no_dead_letters():
+    async with alone() as cluster:
+        thrower = ThrowingCollector(lambda message: True)
+        pid = await cluster.subscribe("news", thrower, guarantee="at_least_once")
+        waiting = asyncio.create_task(cluster.publisher().publish("news", 1, wait_for="delivered"))
+        await until(lambda: thrower.thrown)
+
+        await cluster.unsubscribe("news", pid)
+
+        assert (await waiting).failed == 0
+        assert cluster.pubsub.statistics().dead_lettered == 0
 
 
 async def test_a_grain_that_stops_between_messages_gets_the_rest_in_its_next_life():
