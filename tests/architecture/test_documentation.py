@@ -118,6 +118,15 @@ def test_every_setting_has_a_reason():
     assert re.findall(r"^\| (`\w+`) \|.*\|  \|$", configuration_page.render(), flags=re.MULTILINE) == []
 
 
+def test_every_test_that_a_promise_names_exists():
+    promised = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "semantics.md").read_text()))
+    sources = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "dbgrains" / "testing").rglob("*.py")]
+
+    defined = {name for path in sources for name in re.findall(r"def (test_\w+)\(", path.read_text())}
+
+    assert promised <= defined, promised - defined
+
+
 def test_the_log_events_that_operators_are_told_to_watch_exist():
     section = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Logs")[2].partition("## ")[0]
     events = re.findall(r"^\| `([^`]+)`", section, flags=re.MULTILINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from dbgrains import Cluster, ClusterIdentity
 from dbgrains.config import TopicsConfig
 from dbgrains.errors import RequestError, StorageUnavailableError
 from dbgrains.pubsub.messages import TOPIC_KIND
+from dbgrains.pubsub.publisher import WaitFor
 from dbgrains.pubsub.subscriber_store import Changed, MemorySubscriberStore
 from dbgrains.pubsub.subscription import Guarantee, Subscription
 from dbgrains.testing.cluster_fixture import ClusterFixture
@@ -66,9 +68,12 @@ async def test_what_a_leaving_topic_could_not_deliver_goes_to_the_dead_letters_i
         slow.go.set()
 
 
-@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+@pytest.mark.parametrize(
+    ("guarantee", "wait_for"),
+    [("at_most_once", "accepted"), ("at_least_once", "accepted"), ("at_least_once", "delivered")],
+)
 async def test_a_grain_whose_member_dies_comes_back_and_with_at_least_once_it_has_missed_nothing(
-    guarantee: Guarantee,
+    guarantee: Guarantee, wait_for: WaitFor
 ):
     inbox: dict[str, list[Any]] = {}
     async with several(3, kinds=(user_kind(inbox),), client=True, config=PATIENT) as cluster:
@@ -82,7 +87,7 @@ async def test_a_grain_whose_member_dies_comes_back_and_with_at_least_once_it_ha
             await publisher.publish("news", Number(number), wait_for="delivered")
         await cluster.kill(dying)
         for number in range(10, 40):
-            await publisher.publish("news", Number(number))
+            await publisher.publish("news", Number(number), wait_for=wait_for, timeout=30.0)
             await asyncio.sleep(0.002)
         await until(lambda: inbox[name][-1][0] == Number(39), timeout=15)
 
@@ -94,13 +99,15 @@ async def test_a_grain_whose_member_dies_comes_back_and_with_at_least_once_it_ha
             assert len(received) == len(set(received))
 
 
-async def test_an_actor_dies_with_its_member_and_what_it_had_not_handled_is_reported():
+@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+async def test_an_actor_dies_with_its_member_and_what_it_had_not_handled_is_reported(guarantee: Guarantee):
     async with several(2, config=PATIENT) as cluster:
         await cluster.members[0].publisher().publish("news", Chat("warm"))
         staying = cluster.owner_of("news", TOPIC_KIND)
         dying = next(member for member in cluster.members if member is not staying)
-        slow, quick = SlowCollector(), Collector()
-        await dying.subscribe("news", slow)
+        slow, quick, letters = SlowCollector(), Collector(), Collector()
+        await staying.subscribe("dead-letters", letters)
+        await dying.subscribe("news", slow, guarantee=guarantee)
         await staying.subscribe("news", quick)
         waiting = asyncio.create_task(staying.publisher().publish("news", Chat("lost"), wait_for="delivered"))
         await until(lambda: slow.began)
@@ -114,6 +121,34 @@ async def test_an_actor_dies_with_its_member_and_what_it_had_not_handled_is_repo
         assert quick.messages == [Chat("lost")]
         assert result.failed == 1
         assert "pid:" in result.failures[0].subscriber
+        await until(lambda: staying.pubsub.statistics().removed == 1, timeout=15)
+        if guarantee == "at_least_once":
+            await until(lambda: letters.count == 1)
+        assert [letter.message for letter in letters.messages] == [Chat("lost")] * letters.count
+        assert staying.pubsub.statistics().dead_lettered == letters.count
+
+
+@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+async def test_what_waited_for_a_client_that_vanished_is_reported_or_buried_when_it_is_given_up(guarantee: Guarantee):
+    config = replace(PATIENT, client_gone_after_s=0.2, subscriber_timeout_s=0.5)
+    async with several(1, config=config) as cluster:
+        (member,) = cluster.members
+        client = await cluster.add_client()
+        letters = Collector()
+        await member.subscribe("dead-letters", letters)
+        await client.subscribe("news", Collector(), guarantee=guarantee)
+        publisher = member.publisher()
+        await publisher.publish("news", Chat("heard"), wait_for="delivered")
+
+        cluster.clients.remove(client)
+        cluster._parts[client].cut_off()
+        await client.abandon()
+        result = await publisher.publish("news", Chat("missed"), wait_for="delivered", timeout=30.0)
+
+        assert result.failed == 1
+        await until(lambda: member.pubsub.statistics().removed == 1, timeout=15)
+        assert member.pubsub.statistics().dead_lettered == (guarantee == "at_least_once")
+        await until(lambda: letters.count == member.pubsub.statistics().dead_lettered)
 
 
 class Unplugged(MemorySubscriberStore):
@@ -129,12 +164,15 @@ class Unplugged(MemorySubscriberStore):
         return await super().change(topic, epoch, added, removed)
 
 
-async def test_while_the_database_is_away_live_topics_deliver_and_nobody_new_is_told_that_it_is_subscribed():
+@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+async def test_while_the_database_is_away_live_topics_deliver_and_nobody_new_is_told_that_it_is_subscribed(
+    guarantee: Guarantee,
+):
     store = Unplugged()
     async with several(1, store=store, config=PATIENT) as cluster:
         (member,) = cluster.members
         collector, late = Collector(), Collector()
-        await member.subscribe("news", collector)
+        await member.subscribe("news", collector, guarantee=guarantee)
         store.is_away = True
 
         await member.publisher().publish("news", Chat("goes on"), wait_for="delivered")
@@ -149,6 +187,36 @@ async def test_while_the_database_is_away_live_topics_deliver_and_nobody_new_is_
         assert result.subscribers == 2
         assert collector.messages == [Chat("goes on"), Chat("both")]
         assert late.messages == [Chat("both")]
+
+
+@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+async def test_with_database_and_topic_lost_together_actors_come_back_and_silent_grains_are_forgotten(
+    guarantee: Guarantee,
+):
+    store = MemorySubscriberStore()
+    inbox: dict[str, list[Any]] = {}
+    config = replace(PATIENT, refresh_interval_s=0.2)
+    async with several(2, kinds=(user_kind(inbox),), client=True, store=store, config=config) as cluster:
+        collector = Collector()
+        await cluster.client.subscribe("news", collector, guarantee=guarantee)
+        await cluster.client.subscribe("news", ClusterIdentity("user", "silent"), guarantee=guarantee)
+        publisher = cluster.client.publisher()
+        await publisher.publish("news", Number(0), wait_for="delivered")
+
+        store.forget("news")
+        await cluster.kill(cluster.owner_of("news", TOPIC_KIND))
+
+        async def back() -> bool:
+            return (await publisher.publish("news", Number(1), timeout=15.0)).subscribers == 1
+
+        await until(back, timeout=30)
+        await publisher.publish("news", Number(2), wait_for="delivered", timeout=15.0)
+        await until(lambda: collector.messages[-1] == Number(2))
+        assert [message for message, _ in inbox["silent"]] == [Number(0)]
+
+        await cluster.client.subscribe("news", ClusterIdentity("user", "silent"), guarantee=guarantee)
+        await publisher.publish("news", Number(3), wait_for="delivered", timeout=15.0)
+        assert [message for message, _ in inbox["silent"]] == [Number(0), Number(3)]
 
 
 async def test_a_topic_that_was_replaced_without_knowing_it_changes_nothing_and_ends():

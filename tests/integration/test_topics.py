@@ -15,6 +15,7 @@ from dbgrains.errors import Outcome, RequestError, StorageUnavailableError, Topi
 from dbgrains.pubsub.messages import TOPIC_KIND
 from dbgrains.pubsub.producer import PubSubBatch
 from dbgrains.pubsub.subscriber_store import MemorySubscriberStore
+from dbgrains.pubsub.subscription import Guarantee
 from dbgrains.remote.frame import FrameEncoder
 from dbgrains.remote.serializer import split_wire_type
 from dbgrains.sansio.batch import PublishingErrorDecision
@@ -307,18 +308,19 @@ async def test_a_client_that_vanishes_is_unsubscribed_after_a_while():
         await until(gone, timeout=15)
 
 
-async def test_a_database_that_forgot_everything_is_told_again_by_the_topic():
+@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+async def test_a_database_that_forgot_everything_is_told_again_by_the_topic(guarantee: Guarantee):
     store = MemorySubscriberStore()
     config = TopicsConfig(refresh_interval_s=0.2, subscriber_timeout_s=2.0)
     inbox: dict[str, list[Any]] = {}
     async with several(2, kinds=(user_kind(inbox),), store=store, config=config, client=True) as cluster:
-        await cluster.client.subscribe("news", ClusterIdentity("user", "1"))
+        await cluster.client.subscribe("news", ClusterIdentity("user", "1"), guarantee=guarantee)
 
         store.forget("news")
 
         async def known_again() -> bool:
             opened = store._lists.get("news")
-            return opened is not None and len(opened.subscriptions) == 1
+            return opened is not None and [one.guarantee for one in opened.subscriptions.values()] == [guarantee]
 
         await until(known_again, timeout=10)
         await cluster.client.publisher().publish("news", Chat("still there"), wait_for="delivered")
