@@ -21,11 +21,15 @@ import msgspec
 
 from dbgrains.actor.gate import Gate
 from dbgrains.errors import ConfigError, StateConflictError, StateFencedError, StateLostError, StorageCorruptError
+from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.identity_storage import IdentityStorage, SaveCode, SaveReply
+from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
+from dbgrains.lookups.single_node import SingleNodeLookup
 from dbgrains.sansio.identity import ClusterIdentity, key_form, shard_of
 
 T = TypeVar("T")
 _UNCHANGED: Final = object()
+_WITHOUT_RECORDS: Final = (PartitionIdentityLookup, ConsistentHashIdentityLookup, SingleNodeLookup)
 
 Durability: TypeAlias = Literal["primary", "replicated"]
 """Who has a write when `save` returns: the primary, or a replica of it as well."""
@@ -67,7 +71,7 @@ class RedisGrainState(Generic[T]):
 
     `default` is the value of a cell that was never saved, or was cleared. `durability` says who has a write when
     `save` returns. `storage` is the cluster lookup's unless given. Calls may overlap; they take effect one after
-    another.
+    another. ConfigError where the cluster's lookup keeps no records that a token could be compared with.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class RedisGrainState(Generic[T]):
     ) -> None:
         if durability not in ("primary", "replicated"):
             raise ConfigError(f"durability: got {durability!r}; expected 'primary' or 'replicated'")
+        _check_lookup(context)
         self._context = context
         self._storage = storage if storage is not None else _storage_of(context)
         self._identity = context.cluster_identity
@@ -192,6 +197,17 @@ class RedisGrainState(Generic[T]):
 
     def __repr__(self) -> str:
         return f"RedisGrainState({self._identity}, version={self.version})"
+
+
+def _check_lookup(context: FencedContext) -> None:
+    """Without records every write would be refused, and one storage's records mean nothing to another lookup."""
+    lookup = getattr(context.system.cluster, "lookup", None)
+    if isinstance(lookup, _WITHOUT_RECORDS):
+        raise ConfigError(
+            f"state of {context.cluster_identity}: RedisGrainState compares tokens with records of DbIdentityLookup, and "
+            f"this cluster's {type(lookup).__name__} keeps none. Write context.token beside your data and refuse "
+            "smaller ones ('Your own database' in docs/fencing.md), or use DbIdentityLookup"
+        )
 
 
 def _storage_of(context: FencedContext) -> IdentityStorage:

@@ -11,7 +11,12 @@ import msgspec
 import pytest
 
 from dbgrains.actor.gate import Gate
+from dbgrains.actor.messages import Started
+from dbgrains.actor.props import Props
+from dbgrains.cluster.cluster import Cluster
+from dbgrains.cluster.kind import ClusterKind
 from dbgrains.errors import (
+    ActivationFailedError,
     ConfigError,
     StateConflictError,
     StateFencedError,
@@ -19,7 +24,10 @@ from dbgrains.errors import (
     StorageCorruptError,
     StorageUnavailableError,
 )
+from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.identity_storage import Claimed, LeaseTerms
+from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
+from dbgrains.lookups.single_node import SingleNodeLookup
 from dbgrains.sansio.identity import ClusterIdentity, key_form
 from dbgrains.storage.memory import MemoryIdentityStorage
 from dbgrains.storage.memory_database import MemoryDatabase
@@ -225,6 +233,23 @@ async def test_a_cluster_without_a_storage_is_named_as_the_reason(database: Memo
     with pytest.raises(ConfigError, match="has no storage"):
         RedisGrainState(context, int)
     RedisGrainState(context, int, storage=context.storage)
+
+
+@pytest.mark.parametrize("make", [PartitionIdentityLookup, ConsistentHashIdentityLookup, SingleNodeLookup])
+async def test_a_lookup_without_records_is_refused_with_what_to_do_instead(make: Any, database: MemoryDatabase):
+    context = await activation(database)
+    storage = context.storage
+
+    class Account:
+        async def receive(self, context: Any) -> None:
+            if isinstance(context.message, Started):
+                self.state = RedisGrainState(context, int, default=0, storage=storage)
+
+    async with Cluster(
+        name="x", lookup=make(), kinds=[ClusterKind("account", Props.from_producer(Account))]
+    ) as cluster:
+        with pytest.raises(ActivationFailedError, match=f"{make.__name__} keeps none. Write context.token beside"):
+            await cluster.request("1", "account", 5, timeout=10.0)
 
 
 async def test_a_database_that_forgot_an_acknowledged_write_is_reported(database: MemoryDatabase):
