@@ -204,8 +204,8 @@ def _check_lookup(context: FencedContext) -> None:
     lookup = getattr(context.system.cluster, "lookup", None)
     if isinstance(lookup, _WITHOUT_RECORDS):
         raise ConfigError(
-            f"state of {context.cluster_identity}: RedisGrainState compares tokens with records of DbIdentityLookup, and "
-            f"this cluster's {type(lookup).__name__} keeps none. Write context.token beside your data and refuse "
+            f"state of {context.cluster_identity}: RedisGrainState compares tokens with records of DbIdentityLookup, "
+            f"and this cluster's {type(lookup).__name__} keeps none. Write context.token beside your data and refuse "
             "smaller ones ('Your own database' in docs/fencing.md), or use DbIdentityLookup"
         )
 

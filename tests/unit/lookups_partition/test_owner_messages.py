@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from structlog.testing import capture_logs
 
 from dbgrains.cluster.interfaces import Later
 from dbgrains.errors import SerializationError
+from dbgrains.lookups import handover
 from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.handover import SERVICE
 from dbgrains.lookups.handover_codec import Held, identities_to_wire, tag_to_wire
@@ -21,7 +22,7 @@ from dbgrains.sansio.topology import Topology
 from dbgrains.sansio.views import View, ViewTag
 from dbgrains.testing import virtual_clock
 from dbgrains.wire.lookup_pb2 import Chunk, Claims, Find, Identities, Pull, Releases
-from tests.simulation.lookup_world import KIND, SLOTS, SimulatedMember, World
+from tests.simulation.lookup_world import KIND, LEASE, SLOTS, SimulatedMember, World
 
 
 def in_a_cluster(story: Callable[[World, list[SimulatedMember]], Coroutine[Any, Any, None]], make: Any = None) -> None:
@@ -258,3 +259,38 @@ def test_a_grant_is_not_used_when_members_change_between_the_answer_and_its_use(
         assert isinstance(admission, Later)
 
     in_a_cluster(story)
+
+
+@pytest.mark.parametrize("transfer", ["push", "pull"])
+def test_an_owner_that_is_killed_while_it_takes_over_leaves_no_identity_behind(
+    transfer: Literal["push", "pull"], monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Goal: the grains that a newcomer was just being told of are run once, and found again by whoever owns them next.
+    Method: pieces of one identity, so that there are many. The newcomer dies when it knows some, and has not heard all.
+    """
+    monkeypatch.setattr(handover, "CHUNK_COUNT_MAX", 1)
+    names = [f"n{number}" for number in range(60)]
+
+    async def story(world: World, members: list[SimulatedMember]) -> None:
+        for name in names:
+            assert await world.request(name, within_s=5.0) == "ok"
+        newcomer = await world.join()
+        assert isinstance(newcomer.lookup, PartitionIdentityLookup)
+        while not (known := list(newcomer.lookup.entries())):
+            await asyncio.sleep(0.0005)
+        owned = [name for name in names if newcomer.choose_member(KIND, name) == newcomer.member]
+
+        newcomer.crash()
+
+        assert 0 < len(known) < len(owned)
+        await newcomer.lookup.stop()
+        await asyncio.sleep(LEASE.ttl_s + 1.0)
+        started = world.activations
+        for name in names:
+            assert await world.request(name, within_s=5.0) == "ok"
+        world.judge()
+        world.judge_in_peace()
+        assert world.activations == started
+
+    in_a_cluster(story, lambda: PartitionIdentityLookup(slots=SLOTS, transfer=transfer))
