@@ -13,7 +13,8 @@ from typing import Final
 
 from benchmarks.questions import Effort
 from benchmarks.report import Row, Target
-from dbgrains.testing.simulated_members import SimulatedMembers, Traffic
+from dbgrains.testing.simulated_members import SimulatedMembers
+from dbgrains.testing.simulated_process import Traffic
 
 CONSENSUS_SIZES: Final = (10, 100, 300)
 COST_SIZES: Final = (10, 100, 300, 1000)

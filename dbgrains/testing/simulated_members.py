@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from dbgrains.cluster import gossip_codec
 from dbgrains.config import ClusterConfig
 from dbgrains.sansio.failure_detector import Contact
 from dbgrains.sansio.heartbeat import GossipKeys, MemberHeartbeat, MemberState
@@ -38,10 +36,9 @@ from dbgrains.sansio.membership_messages import (
     ViewChanged,
 )
 from dbgrains.sansio.topology import Member, Topology
-from dbgrains.wire import gossip_pb2 as wire
+from dbgrains.testing.member_network import MemberNetwork
+from dbgrains.testing.simulated_process import SimulatedMember
 
-DELAY_S: Final = 0.0005
-REFUSAL_S: Final = 0.001
 REJOIN_S: Final = 0.2
 LIST_INTERVAL_S: Final = 0.75
 WALL_START_S: Final = 1_700_000_000.0
@@ -57,56 +54,6 @@ class Verdict:
     where: str
     member_id: str
     by: str
-
-
-@dataclass
-class Traffic:
-    """What one member has sent."""
-
-    messages: int = 0
-    states: int = 0
-    """Member states in them."""
-
-    digests: int = 0
-    """Versions in them."""
-
-    bytes: int = 0
-    """Encoded; only counted with `through_wire`."""
-
-
-@dataclass
-class SimulatedMember:
-    """One process: an address that stays, and an incarnation that may not."""
-
-    number: int
-    address: str
-    machine: Membership
-    member: Member
-    is_up: bool = True
-    answers_refusal: bool = True
-    """When it is down: whether its machine still refuses connections. A machine without power does not."""
-
-    frozen: bool = False
-    waiting: deque[Callable[[], None]] = field(default_factory=deque)
-    """What arrived while it was frozen."""
-
-    wall_offset_s: float = 0.0
-    listed: tuple[Member, ...] | None = None
-    """What the provider tells it instead of the truth."""
-
-    list_hangs: bool = False
-    lost: list[str] = field(default_factory=list)
-    """Why its incarnations ended."""
-
-    traffic: Traffic = field(default_factory=Traffic)
-
-    @property
-    def id(self) -> str:
-        return self.member.id
-
-    @property
-    def view(self) -> Topology:
-        return self.machine.view
 
 
 class SimulatedMembers:
@@ -132,14 +79,10 @@ class SimulatedMembers:
         """The truth that the provider would tell."""
         self.verdicts: list[Verdict] = []
         self.views: list[tuple[float, int, Topology]] = []
-        self.loss = 0.0
-        """Share of messages that vanish."""
+        self.network = MemberNetwork(self.random, self.later, through_wire=through_wire)
         self.rejoins = True
-        self._through_wire = through_wire
-        self._cut: set[tuple[int, int]] = set()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._by_address: dict[str, SimulatedMember] = {}
         for _ in range(size):
             process = self.add(joined=False)
             if joined:
@@ -154,7 +97,7 @@ class SimulatedMembers:
         member = self._incarnation(number, address or f"10.0.0.{number}:1")
         process = SimulatedMember(number, member.address, self._machine(member), member)
         self.members.append(process)
-        self._by_address[member.address] = process
+        self.network.bind(process)
         self._start(process, joined=joined)
         return process
 
@@ -236,9 +179,9 @@ class SimulatedMembers:
 
     def cut(self, one: SimulatedMember, other: SimulatedMember, *, both: bool = True) -> None:
         """Nothing gets from `one` to `other` (nor back, if `both`)."""
-        self._cut.add((one.number, other.number))
+        self.network.cut(one, other)
         if both:
-            self._cut.add((other.number, one.number))
+            self.network.cut(other, one)
 
     def split(self, one: Iterable[SimulatedMember], other: Iterable[SimulatedMember]) -> None:
         """Cut two groups off from each other."""
@@ -249,7 +192,7 @@ class SimulatedMembers:
 
     def heal(self) -> None:
         """Undo all cuts."""
-        self._cut.clear()
+        self.network.heal()
 
     def later(self, delay_s: float, happens: Callable[[], None]) -> None:
         """Let something happen in a while."""
@@ -281,11 +224,11 @@ class SimulatedMembers:
         self.registered.pop(process.id, None)
         process.member = self._incarnation(process.number, process.address)
         process.machine = self._machine(process.member)
-        self._by_address[process.address] = process
+        self.network.bind(process)
         self._start(process)
 
     def _tick(self, process: SimulatedMember, machine: Membership) -> None:
-        self._in_turn(process, machine, lambda: self._ticked(process, machine))
+        process.in_turn(machine, lambda: self._ticked(process, machine))
 
     def _ticked(self, process: SimulatedMember, machine: Membership) -> None:
         self._do(process, machine.tick(self.now, self._wall(process)))
@@ -296,23 +239,14 @@ class SimulatedMembers:
             self._do(process, machine.pulse(MemberHeartbeat(process.member, MemberState.ACTIVE), self.now))
             self.later(self.config.gossip.heartbeat_interval_s, lambda: self._pulse(process, machine))
 
-        self._in_turn(process, machine, beat)
+        process.in_turn(machine, beat)
 
     def _poll(self, process: SimulatedMember, machine: Membership) -> None:
         def poll() -> None:
             self._list(process)
             self.later(LIST_INTERVAL_S, lambda: self._poll(process, machine))
 
-        self._in_turn(process, machine, poll)
-
-    def _in_turn(self, process: SimulatedMember, machine: Membership, happens: Callable[[], None]) -> None:
-        """In this incarnation, while it runs; after it was frozen, if it is."""
-        if not process.is_up or process.machine is not machine:
-            return
-        if process.frozen:
-            process.waiting.append(lambda: self._in_turn(process, machine, happens))
-        else:
-            happens()
+        process.in_turn(machine, poll)
 
     def _report(self) -> None:
         for process in self.members:
@@ -327,7 +261,7 @@ class SimulatedMembers:
     def _wall(self, process: SimulatedMember) -> float:
         return WALL_START_S + self.now + process.wall_offset_s
 
-    # --- the network --------------------------------------------------------------------------------------
+    # --- what their machines want -------------------------------------------------------------------------
 
     def _do(self, process: SimulatedMember, steps: list[Step]) -> None:
         machine = process.machine
@@ -357,7 +291,7 @@ class SimulatedMembers:
         def arrive(target: SimulatedMember) -> None:
             self._take(target, tell.request)
 
-        self._send(process, tell.member, tell.request, arrive, None)
+        self.network.send(process, tell.member, tell.request, arrive, None)
 
     def _ask(self, process: SimulatedMember, machine: Membership, ask: Ask) -> None:
         over = False
@@ -366,13 +300,13 @@ class SimulatedMembers:
             nonlocal over
             if not over:
                 over = True
-                self._in_turn(process, machine, lambda: self._do(process, happens()))
+                process.in_turn(machine, lambda: self._do(process, happens()))
 
         def arrive(target: SimulatedMember) -> None:
-            reply = self._reply_travels(target, self._take(target, ask.request))
-            self._back(target, process, lambda: end(lambda: machine.answered(ask, reply, self.now)))
+            reply = self.network.reply_as_received(target, self._take(target, ask.request))
+            self.network.back(target, process, lambda: end(lambda: machine.answered(ask, reply, self.now)))
 
-        self._send(process, ask.member, ask.request, arrive, lambda: end(refused))
+        self.network.send(process, ask.member, ask.request, arrive, lambda: end(refused))
 
         def refused() -> list[Step]:
             return machine.failed(ask.member, Contact.REFUSED, self.now)
@@ -394,82 +328,30 @@ class SimulatedMembers:
                 if not over:
                     over = True
                     self._do(helper, helping.tried(step.target, contact, self.now))
-                    self._back(helper, process, lambda: said.setdefault(helper.id, contact))
+                    self.network.back(helper, process, lambda: said.setdefault(helper.id, contact))
 
             ping = GossipRequest("sim", helper.id)
 
             def reached(target: SimulatedMember) -> None:
                 if not self._take(target, ping).refused:
-                    self._back(target, helper, lambda: end(Contact.ANSWERED))
+                    self.network.back(target, helper, lambda: end(Contact.ANSWERED))
 
-            self._send(helper, step.target, ping, reached, lambda: end(Contact.REFUSED))
+            self.network.send(helper, step.target, ping, reached, lambda: end(Contact.REFUSED))
             self.later(step.timeout_s, lambda: end(Contact.SILENT))
 
         for helper in step.helpers:
-            self._send(process, helper, None, helped, None)
+            self.network.send(process, helper, None, helped, None)
 
         def over() -> None:
             contacts = [said.get(helper.id) for helper in step.helpers]
-            self._in_turn(
-                process, machine, lambda: self._do(process, machine.others_tried(step.target, contacts, self.now))
-            )
+            process.in_turn(machine, lambda: self._do(process, machine.others_tried(step.target, contacts, self.now)))
 
         self.later(2 * step.timeout_s, over)
 
     def _take(self, target: SimulatedMember, request: GossipRequest) -> GossipReply:
-        if self._through_wire:
-            data = gossip_codec.request_to_wire(request).SerializeToString()
-            request = gossip_codec.request_from_wire(wire.GossipRequest.FromString(data))
-        reply, steps = target.machine.asked(request, self.now)
+        reply, steps = target.machine.asked(self.network.as_received(request), self.now)
         self._do(target, steps)
         return reply
-
-    def _reply_travels(self, process: SimulatedMember, reply: GossipReply) -> GossipReply:
-        self._count(process, reply.news, len(reply.wanted))
-        if not self._through_wire:
-            return reply
-        data = gossip_codec.reply_to_wire(reply).SerializeToString()
-        process.traffic.bytes += len(data)
-        return gossip_codec.reply_from_wire(wire.GossipReply.FromString(data))
-
-    def _send(
-        self,
-        process: SimulatedMember,
-        member: Member,
-        request: GossipRequest | None,
-        arrives: Callable[[SimulatedMember], None],
-        refused: Callable[[], None] | None,
-    ) -> None:
-        if request is not None:
-            self._count(process, request.news, 0 if request.digest is None else len(request.digest.hashes))
-            if self._through_wire:
-                process.traffic.bytes += gossip_codec.request_to_wire(request).ByteSize()
-        target = self._by_address.get(member.address)
-        if target is None or (process.number, target.number) in self._cut:
-            return
-        if not target.is_up or target.id != member.id:
-            if refused is not None and target.answers_refusal and (target.number, process.number) not in self._cut:
-                self.later(REFUSAL_S, refused)
-            return
-        if self.random.random() < self.loss:
-            return
-        incarnation = target.machine
-        self.later(self._delay_s(), lambda: self._in_turn(target, incarnation, lambda: arrives(target)))
-
-    def _back(self, process: SimulatedMember, to: SimulatedMember, happens: Callable[[], object]) -> None:
-        if (process.number, to.number) in self._cut or self.random.random() < self.loss:
-            return
-        incarnation = to.machine
-        self.later(self._delay_s(), lambda: self._in_turn(to, incarnation, lambda: _ignore(happens())))
-
-    def _delay_s(self) -> float:
-        return DELAY_S * (0.5 + self.random.random())
-
-    def _count(self, process: SimulatedMember, news: Iterable[object], versions: int) -> None:
-        traffic = process.traffic
-        traffic.messages += 1
-        traffic.states += len(tuple(news))
-        traffic.digests += versions
 
     def __repr__(self) -> str:
         return f"SimulatedMembers({len(self.up())} of {len(self.members)} up, at {self.now:.3f} s)"
@@ -477,7 +359,3 @@ class SimulatedMembers:
 
 def _size_of(value: object) -> int:
     return 100
-
-
-def _ignore(result: object) -> None:
-    """What a step of the network returns is nobody's."""

@@ -252,7 +252,7 @@ def test_a_cut_that_heals_in_time_is_forgotten(seed):
 def test_a_third_of_all_messages_may_be_lost(seed):
     world = settled(10, seed)
 
-    world.loss = 0.3
+    world.network.loss = 0.3
     world.run(40)
     assert not world.verdicts
 
@@ -414,13 +414,13 @@ def test_whatever_happens_all_agree_once_it_is_over(seed):
             case 5:
                 world.heal()
             case 6:
-                world.loss = choose.choice([0.0, 0.3])
+                world.network.loss = choose.choice([0.0, 0.3])
             case _:
                 process.listed = choose.choice([None, (), tuple(world.registered.values())])
         world.run(choose.random() * 2)
 
     world.heal()
-    world.loss = 0.0
+    world.network.loss = 0.0
     for process in world.members:
         world.resume(process)
         process.listed = None
