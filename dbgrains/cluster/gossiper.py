@@ -20,7 +20,7 @@ from dbgrains.errors import DbgrainsError, MessageError, NotHereError, Unreachab
 from dbgrains.remote.handshake import Lane
 from dbgrains.sansio.failure_detector import Contact
 from dbgrains.sansio.gossip_state import Update
-from dbgrains.sansio.heartbeat import GossipKeys, MemberHeartbeat, MemberState
+from dbgrains.sansio.heartbeat import MemberHeartbeat, MemberState
 from dbgrains.sansio.membership import Membership
 from dbgrains.sansio.membership_messages import (
     Ask,
@@ -119,7 +119,7 @@ class Gossiper(Process):
 
     def farewell(self) -> None:
         """Tell everybody at once how this member is doing: for the last words of one that leaves."""
-        self._do(self.machine.pulse(self._heartbeat(), self._now()))
+        self.beat()
         self._do(self.machine.greetings())
 
     async def stop(self) -> None:
@@ -163,10 +163,8 @@ class Gossiper(Process):
 
     def said_farewell(self, member_id: str) -> bool:
         """Whether a member told that it leaves, as opposed to one that is lost."""
-        owned = self.machine.state.get(member_id)
-        entry = None if owned is None else owned.entries.get(GossipKeys.HEARTBEAT)
-        beat = None if entry is None else entry.value
-        return isinstance(beat, MemberHeartbeat) and beat.state in (MemberState.LEAVING, MemberState.LEFT)
+        beat = self.machine.heartbeat_of(member_id)
+        return beat is not None and beat.state in (MemberState.LEAVING, MemberState.LEFT)
 
     def block(self, member_id: str, reason: str) -> None:
         """This incarnation is out."""
@@ -220,7 +218,7 @@ class Gossiper(Process):
         self._request(
             probe.target,
             gossip_codec.request_to_wire(ping),
-            self._config.failure_detection.probe_timeout_s,
+            self._timeout_s,
             lambda _: done(Contact.ANSWERED),
             done,
         )

@@ -55,5 +55,10 @@ def members_of(
 
 
 def came_before(one_id: str, other_id: str) -> bool:
-    """Whether an incarnation is older than another one: the ULIDs of ids sort by time."""
-    return one_id.rpartition(".")[2] < other_id.rpartition(".")[2]
+    """Whether an incarnation is older than another one."""
+    return birth_of(one_id) < birth_of(other_id)
+
+
+def birth_of(member_id: str) -> str:
+    """Smaller for older incarnations: the ULIDs of ids sort by time."""
+    return member_id.rpartition(".")[2]

@@ -32,7 +32,7 @@ from dbgrains.sansio.failure_detector import Contact, Health, Jury, Standing, Wa
 from dbgrains.sansio.gossip_book import GossipBook
 from dbgrains.sansio.gossip_state import News, State, Update
 from dbgrains.sansio.heartbeat import GossipKeys, MemberHeartbeat
-from dbgrains.sansio.member_view import members_of
+from dbgrains.sansio.member_view import birth_of, members_of
 from dbgrains.sansio.membership_messages import (
     Ask,
     AskOthers,
@@ -111,7 +111,7 @@ class Membership:
 
     def pulse(self, heartbeat: MemberHeartbeat, now: float) -> list[Step]:
         """Publish how this member is doing."""
-        self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation, encoded=b"")}, now)
+        self._beat(heartbeat, now)
         return self._taken()
 
     def listed(self, members: Iterable[Member], now: float) -> list[Step]:
@@ -197,11 +197,15 @@ class Membership:
         greeting = GossipRequest(self.cluster, self.my_id, news)
         return [Tell(member, greeting) for member in self.view.members if member.id != self.my_id]
 
+    def heartbeat_of(self, member_id: str) -> MemberHeartbeat | None:
+        """The latest of a member, or the own one."""
+        said = self._gossip.said(member_id, GossipKeys.HEARTBEAT)
+        return said if isinstance(said, MemberHeartbeat) else None
+
     def loads(self, kind: str) -> dict[str, int]:
         """Member id → activations of `kind` there, as the latest heartbeats tell."""
         beats = dict(self._heartbeats)
-        own = self._gossip.said(self.my_id, GossipKeys.HEARTBEAT)
-        if isinstance(own, MemberHeartbeat):
+        if (own := self.heartbeat_of(self.my_id)) is not None:
             beats[self.my_id] = own
         return {id_: beat.actor_statistics.actor_count.get(kind, 0) for id_, beat in beats.items()}
 
@@ -339,7 +343,7 @@ class Membership:
         count = len(self.view)
         majority = 2 * len(reached) > count
         if 2 * len(reached) == count:
-            majority = min(self.view.members, key=_age).id in reached
+            majority = min([member.id for member in self.view.members], key=birth_of) in reached
         return Jury(1 + voters, len(others), majority)
 
     def _votes(self, voter: str, id_: str, incarnation: int) -> bool:
@@ -398,9 +402,8 @@ class Membership:
             return
         self._incarnation = suspects[self.my_id] + 1
         self.health = self.health.worse()
-        heartbeat = self._gossip.said(self.my_id, GossipKeys.HEARTBEAT)
-        if isinstance(heartbeat, MemberHeartbeat):
-            self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation, encoded=b"")}, now)
+        if (heartbeat := self.heartbeat_of(self.my_id)) is not None:
+            self._beat(heartbeat, now)
 
     def _blocks_changed(self, changes: Changes, now: float) -> None:
         if not changes:
@@ -460,6 +463,9 @@ class Membership:
 
     # --- common -------------------------------------------------------------------------------------------
 
+    def _beat(self, heartbeat: MemberHeartbeat, now: float) -> None:
+        self._write({GossipKeys.HEARTBEAT: replace(heartbeat, incarnation=self._incarnation, encoded=b"")}, now)
+
     def _write(self, values: Mapping[str, object], now: float) -> None:
         self._steps += [Learned(update) for update in self._gossip.write(values, now)]
 
@@ -475,11 +481,6 @@ class Membership:
 
     def __repr__(self) -> str:
         return f"Membership({self.my_id} of {self.cluster!r}, {len(self.view)} members, {self.health})"
-
-
-def _age(member: Member) -> str:
-    """Smaller for older ones: the ULIDs of ids sort by time."""
-    return member.id.rpartition(".")[2]
 
 
 def _why(member_id: str, entry: BlockEntry) -> str:
