@@ -12,7 +12,7 @@ that belongs to one membership is a `Node`; when the cluster has given up on tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -302,26 +302,10 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
                     coming.cancel()
                     await asyncio.wait((coming,))
             for extension in reversed(self._started_extensions):
-                try:
-                    await extension.stop()
-                except Exception as error:  # noqa: BLE001  one extension's error is not the next one's
-                    log.error(
-                        "extension failed to stop",
-                        cluster=self.name,
-                        extension=repr(extension),
-                        **failure_fields(error),
-                    )
+                await self._end_extension(extension, extension.stop, "extension failed to stop")
             await self._leave(graceful=graceful)
             for part in reversed(self._parts):
-                try:
-                    await part.detach()
-                except Exception as error:  # noqa: BLE001  as above
-                    log.error(
-                        "extension failed to detach",
-                        cluster=self.name,
-                        extension=repr(part),
-                        **failure_fields(error),
-                    )
+                await self._end_extension(part, part.detach, "extension failed to detach")
             await self._desk.close()
             self.system.registry.remove(DESK)
             if self._remote is not None:
@@ -332,6 +316,12 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
             self.stopped.reach()
         if self._owns_system and not self.system.is_stopping:
             await self.system.shutdown()
+
+    async def _end_extension(self, extension: object, end: Callable[[], Awaitable[None]], failed: str) -> None:
+        try:
+            await end()
+        except Exception as error:  # noqa: BLE001  one extension's error is not the next one's
+            log.error(failed, cluster=self.name, extension=repr(extension), **failure_fields(error))
 
     async def _system_stops(self) -> None:
         if self._state not in (ClusterState.NEW, ClusterState.STOPPED):
