@@ -22,6 +22,8 @@ from typing import Final
 from dbgrains.sansio.topology import Member
 
 SLOTS: Final = 1 << 15
+_FOLD: Final = hashlib.blake2b(digest_size=4)
+"""Copied, never fed: making one anew takes a fifth of the time that finding an owner takes."""
 
 
 def slot_of(key: str, slots: int = SLOTS) -> int:
@@ -67,7 +69,9 @@ class Rendezvous:
 
     def owner_of(self, key: str) -> Member | None:
         """The member that owns `key`; None when there is nobody."""
-        slot = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest()) % self.slots
+        hasher = _FOLD.copy()
+        hasher.update(key.encode())
+        slot = int.from_bytes(hasher.digest()) % self.slots
         try:
             owner = self._owners[slot]
         except KeyError:
