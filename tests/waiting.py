@@ -1,33 +1,5 @@
-"""Wait for a condition instead of sleeping: tests say what must become true, and by when at the latest."""
+"""How tests wait: for a condition, never for a time. Users' tests have the same."""
 
-from __future__ import annotations
+from dbgrains.testing.waiting import until
 
-import asyncio
-import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-POLL_INTERVAL_S = 0.005
-
-
-async def until(condition: Callable[[], Any | Awaitable[Any]], timeout: float = 5.0) -> Any:
-    """Poll `condition` (plain or async) until it is truthy, and return that value; AssertionError after `timeout`."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    while True:
-        found = condition()
-        if inspect.isawaitable(found):
-            found = await found
-        if found:
-            return found
-        if loop.time() >= deadline:
-            raise AssertionError(f"not true within {timeout:g} s: {_source_of(condition)} (last value: {found!r})")
-        await asyncio.sleep(POLL_INTERVAL_S)
-
-
-def _source_of(condition: Callable[[], object]) -> str:
-    """The condition as it is written, for the failure's text."""
-    try:
-        return " ".join(inspect.getsource(condition).split())
-    except (OSError, TypeError):
-        return repr(condition)
+__all__ = ["until"]

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 from dbgrains.actor.system import ActorSystem
 from dbgrains.cluster.cluster import Cluster, Extension
@@ -32,9 +32,7 @@ from dbgrains.remote.transport import Transport
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.storage.memory import MemoryIdentityStorage
 from dbgrains.storage.memory_database import MemoryDatabase
-
-WAIT_S: Final = 10.0
-POLL_S: Final = 0.005
+from dbgrains.testing.waiting import until
 
 
 @dataclass(kw_only=True)
@@ -271,14 +269,3 @@ async def cluster_of(
     finally:
         await fixture.close()
         await site.close()
-
-
-async def until(condition: Callable[[], Any], timeout: float = WAIT_S) -> Any:
-    """Wait until `condition()` is truthy and return its value; AssertionError when that takes too long."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    while not (value := condition()):
-        if loop.time() > deadline:
-            raise AssertionError(f"not true within {timeout:g} s: {condition!r}")
-        await asyncio.sleep(POLL_S)
-    return value

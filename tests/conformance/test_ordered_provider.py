@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from dbgrains.testing.conformance.cluster_provider import ProviderScene, until
+from dbgrains.testing.conformance.cluster_provider import ProviderScene
 from dbgrains.testing.conformance.ordered_provider import OrderedProviderConformance, ids
 from dbgrains.testing.redis_server import RedisServer
+from dbgrains.testing.waiting import until
 from tests.conformance.provider_factories import MemoryProviderFactory, ServerProviderFactory, row_key
 
 

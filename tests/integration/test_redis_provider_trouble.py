@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from dbgrains.errors import AlreadyStartedError, ConfigError, StorageAuthError, StorageUnavailableError
 from dbgrains.providers.redis import RedisProvider
-from dbgrains.testing.conformance.cluster_provider import LEASE, ProviderScene, RecordingServices, until
+from dbgrains.testing.conformance.cluster_provider import LEASE, ProviderScene, RecordingServices
 from dbgrains.testing.redis_server import EmbeddedRedis, RedisServer
+from dbgrains.testing.waiting import until
 
 TTL_S = LEASE.ttl_s
 

@@ -26,6 +26,7 @@ from dbgrains.config import ClusterConfig, LeaseConfig
 from dbgrains.sansio.identity import ClusterIdentity, ulid
 from dbgrains.sansio.topology import Member, Topology
 from dbgrains.sansio.views import NO_VIEW, View
+from dbgrains.testing.waiting import until
 
 
 class ProviderFactory(Protocol):
@@ -158,13 +159,6 @@ class ProviderScene:
             await provider.stop(graceful=False)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait until `condition` holds; TimeoutError when it doesn't in time."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 class ClusterProviderConformance:
     """Everything that a provider must do."""
 
@@ -204,7 +198,7 @@ class ClusterProviderConformance:
 
         await scene.leave(b)
 
-        await until(lambda: a.seen == ["a"], timeout_s=a.config.lease.ttl_s * 0.9)
+        await until(lambda: a.seen == ["a"], timeout=a.config.lease.ttl_s * 0.9)
         assert a.losses == []
 
     async def test_who_ends_without_a_word_is_gone_after_its_lease(self, scene: ProviderScene) -> None:
@@ -284,7 +278,7 @@ class ClusterProviderConformance:
 
         await until(lambda: "again" in b.seen)
         if scene.factory.can_expire:
-            await until(lambda: b.seen == ["again", "b"], timeout_s=b.config.lease.ttl_s * 0.9)
+            await until(lambda: b.seen == ["again", "b"], timeout=b.config.lease.ttl_s * 0.9)
 
     async def test_stopping_twice_is_stopping_once(self, scene: ProviderScene) -> None:
         services = scene.services("a")

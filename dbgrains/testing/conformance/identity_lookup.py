@@ -24,7 +24,7 @@ from dbgrains.errors import (
     RequestError,
 )
 from dbgrains.sansio.identity import ClusterIdentity
-from dbgrains.testing.cluster_fixture import ClusterFixture, until
+from dbgrains.testing.cluster_fixture import ClusterFixture
 from dbgrains.testing.conformance.lookup_changes import PATIENCE_S, LookupChanges
 from dbgrains.testing.conformance.lookup_grains import (
     Add,
@@ -37,6 +37,7 @@ from dbgrains.testing.conformance.lookup_grains import (
     Witness,
     grain_kind,
 )
+from dbgrains.testing.waiting import until
 
 ODD_IDENTITIES = ["a/b", "}{x", "100%", "mit Leerzeichen", "😀", "%2F", "*", "../.."]
 

@@ -15,9 +15,10 @@ import pytest
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.config import ClusterConfig, LeaseConfig
 from dbgrains.errors import DbgrainsError, Outcome, RequestError
-from dbgrains.testing.cluster_fixture import ClusterFixture, MemorySite, Site, cluster_of, until
+from dbgrains.testing.cluster_fixture import ClusterFixture, MemorySite, Site, cluster_of
 from dbgrains.testing.conformance.lookup_grains import MESSAGES, Add, Goodbye, Where, Witness, grain_kind
 from dbgrains.testing.faulty_lookup import FaultedSite
+from dbgrains.testing.waiting import until
 
 PATIENCE_S = 30.0
 """Longer than any fail-over on a busy machine."""

@@ -17,7 +17,8 @@ from dataclasses import replace
 import pytest
 
 from dbgrains.cluster.interfaces import OrderedProvider
-from dbgrains.testing.conformance.cluster_provider import ProviderFactory, ProviderScene, RecordingServices, until
+from dbgrains.testing.conformance.cluster_provider import ProviderFactory, ProviderScene, RecordingServices
+from dbgrains.testing.waiting import until
 
 
 def ids(services: RecordingServices) -> set[str]:

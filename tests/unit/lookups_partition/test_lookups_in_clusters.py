@@ -16,8 +16,9 @@ from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
 from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.providers.in_memory import InMemoryAgent, InMemoryProvider
 from dbgrains.sansio.identity import ClusterIdentity
-from dbgrains.testing.cluster_fixture import ClusterFixture, MemorySite, Parts, cluster_of, until
+from dbgrains.testing.cluster_fixture import ClusterFixture, MemorySite, Parts, cluster_of
 from dbgrains.testing.conformance.lookup_grains import MESSAGES, Add, Nap, Where, Witness, grain_kind
+from dbgrains.testing.waiting import until
 
 LOOKUPS = [PartitionIdentityLookup, ConsistentHashIdentityLookup]
 

@@ -1,4 +1,4 @@
-"""The helper that all tests wait with."""
+"""Waiting for a condition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.waiting import until
+from dbgrains.testing.waiting import until
 
 
 async def test_until_returns_the_first_truthy_value():
