@@ -20,7 +20,6 @@ from dbgrains.actor.turn import (
     RUNNING,
     InlineReply,
     as_coroutine,
-    has_waited,
     is_awaitable,
     returned_awaitable,
 )
@@ -31,13 +30,15 @@ class CallingCell(RunningCell):
 
     __slots__ = ()
 
-    def call(self, message: object, headers: Headers | None = None) -> Any:
+    async def call(self, message: object, headers: Headers | None = None) -> Any:
         """Run a request here and now, if that is possible, and return the answer or raise what the requester gets.
 
         NOT_INLINE when it is not possible: the actor is busy, its gate is shut, or this would be nested in another
         inline turn; nothing was started then, and `post_user` with a Future is the way. A pending `Future`
         (exactly this type) when the turn has begun and the answer comes later, because it waits or its handler
         kept the sender; give it a deadline with `expire_after`, and await it.
+
+        It never waits itself; it is a coroutine because awaiting a handler costs half of stepping it.
         """
         status = self._status
         system = self._system
@@ -60,12 +61,7 @@ class CallingCell(RunningCell):
             result = self._actor.receive(self)
             if result is not None:
                 if status:
-                    try:  # `step_to_end`, without a call for it
-                        result.send(None)
-                    except StopIteration as stop:
-                        result = stop.value
-                    else:
-                        raise has_waited(result)
+                    result = await result
                 elif is_awaitable(result):
                     raise returned_awaitable(self._actor, result)
         except BaseException as error:  # noqa: BLE001 - every way to fail is answered and supervised

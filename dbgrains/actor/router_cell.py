@@ -70,15 +70,15 @@ class RouterCell(ActorCell):
         else:
             self.route(message, sender, headers, deadline)
 
-    def call(self, message: object, headers: Headers | None = None) -> Any:
+    async def call(self, message: object, headers: Headers | None = None) -> Any:
         """As any cell's `call`, run by the routee that is chosen when that is one alone, and can."""
         if self._is_own(message):
-            return super().call(message, headers)
+            return await super().call(message, headers)
         chosen = self._choose(message)
         if not isinstance(chosen, Cell):
             return NOT_INLINE
         self._count += 1
-        answer = chosen.call(message, headers)
+        answer = await chosen.call(message, headers)
         if answer is NOT_INLINE:
             self._count -= 1  # it will be posted instead, and chosen for then
         return answer

@@ -112,7 +112,7 @@ async def request(
         system.inline_left = INLINE_BUDGET
         answer = await call_and_breathe(process, message, headers)
     else:
-        answer = process.call(message, headers)
+        answer = await process.call(message, headers)
     if answer is NOT_INLINE:
         answer = Future(system, target, type(message), timeout)
         if process.props.mailbox is not None:
@@ -133,7 +133,7 @@ async def request(
 async def call_and_breathe(cell: Cell, message: object, headers: Headers | None) -> Any:
     """Call, and then let the loop turn: not before, or a later request of this caller would get in front."""
     try:
-        answer = cell.call(message, headers)
+        answer = await cell.call(message, headers)
     except BaseException:
         await asyncio.sleep(0)
         raise

@@ -106,7 +106,7 @@ class RequestPath:
                     self._inline_left = INLINE_BUDGET
                     answer = await call_and_breathe(cell, message, headers)
                 else:
-                    answer = cell.call(message, headers)
+                    answer = await cell.call(message, headers)
                 if answer is not NOT_INLINE:
                     if type(answer) is Future:
                         answer.expire_after(self._request_timeout_s if timeout is None else timeout)

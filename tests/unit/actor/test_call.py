@@ -14,7 +14,7 @@ from dbgrains.actor.messages import POISON_PILL, Lifecycle
 from dbgrains.actor.process import ReplyTo
 from dbgrains.actor.props import Props
 from dbgrains.actor.system import ActorSystem
-from dbgrains.actor.turn import NOT_INLINE
+from dbgrains.actor.turn import NOT_INLINE, step_to_end
 from dbgrains.errors import ActorFailedError, NoReplyError
 from tests.waiting import until
 
@@ -50,8 +50,8 @@ async def may_wait_but_does_not(context: Context) -> object:
 async def test_an_idle_actor_answers_in_its_callers_step(system: ActorSystem, receive: Any) -> None:
     cell = await settled(system, receive)
 
-    assert cell.call("hello") == "hello!"
-    assert cell.call("again", {"key": "value"}) == "again!"
+    assert await cell.call("hello") == "hello!"
+    assert await cell.call("again", {"key": "value"}) == "again!"
     assert cell.is_idle
     assert cell.box is None
 
@@ -59,8 +59,8 @@ async def test_an_idle_actor_answers_in_its_callers_step(system: ActorSystem, re
 async def test_the_headers_of_a_call_reach_its_turn_and_no_other(system: ActorSystem) -> None:
     cell = await settled(system, lambda context: dict(context.headers))
 
-    assert cell.call("one", {"trace": "7"}) == {"trace": "7"}
-    assert cell.call("two") == {}
+    assert await cell.call("one", {"trace": "7"}) == {"trace": "7"}
+    assert await cell.call("two") == {}
 
 
 async def test_a_turn_that_raises_raises_at_its_caller_with_the_original_as_cause(system: ActorSystem) -> None:
@@ -71,7 +71,7 @@ async def test_a_turn_that_raises_raises_at_its_caller_with_the_original_as_caus
     cell = await settled(system, fails)
 
     with pytest.raises(ActorFailedError, match="ValueError: the text") as caught:
-        cell.call("fail")
+        await cell.call("fail")
     assert isinstance(caught.value.__cause__, ValueError)
     assert (caught.value.type_name, caught.value.text) == ("ValueError", "the text")
 
@@ -80,7 +80,7 @@ async def test_a_turn_that_answers_nothing_is_an_error_that_says_what_to_do(syst
     cell = await settled(system, lambda context: None)
 
     with pytest.raises(NoReplyError, match=r"actor .* finished str .* context.respond"):
-        cell.call("hello")
+        await cell.call("hello")
     assert cell.is_idle
 
 
@@ -94,7 +94,7 @@ async def test_a_plain_def_that_returns_an_awaitable_is_an_error_that_names_it(s
     cell = await settled(system, mistaken)
 
     with pytest.raises(ActorFailedError, match=r"mistaken is a plain def and returned coroutine"):
-        cell.call("hello")
+        await cell.call("hello")
 
 
 async def test_a_handler_that_takes_the_sender_answers_later(system: ActorSystem) -> None:
@@ -106,7 +106,7 @@ async def test_a_handler_that_takes_the_sender_answers_later(system: ActorSystem
             kept.append(context.sender)
 
     cell = await settled(system, keeps)
-    answer = cell.call("hello")
+    answer = await cell.call("hello")
 
     assert type(answer) is Future
     assert not answer.done
@@ -120,7 +120,7 @@ async def test_a_handler_may_look_at_the_sender_and_still_return(system: ActorSy
     def looks(context: Context) -> object:
         return "answer" if context.sender is not None else None
 
-    assert (await settled(system, looks)).call("hello") == "answer"
+    assert await (await settled(system, looks)).call("hello") == "answer"
 
 
 async def test_a_response_counts_and_not_what_is_returned_or_raised_after_it(system: ActorSystem) -> None:
@@ -133,8 +133,8 @@ async def test_a_response_counts_and_not_what_is_returned_or_raised_after_it(sys
 
     cell = await settled(system, both)
 
-    assert cell.call("hello") == "first"
-    assert cell.call("fail") == "first"
+    assert await cell.call("hello") == "first"
+    assert await cell.call("fail") == "first"
 
 
 async def test_a_turn_that_waits_gives_a_future_and_goes_on_in_a_worker(system: ActorSystem) -> None:
@@ -146,10 +146,10 @@ async def test_a_turn_that_waits_gives_a_future_and_goes_on_in_a_worker(system: 
         return context.message
 
     cell = await settled(system, waits)
-    answer = cell.call("hello")
+    answer = await cell.call("hello")
 
     assert type(answer) is Future
-    assert cell.call("while it waits") is NOT_INLINE
+    assert await cell.call("while it waits") is NOT_INLINE
     go.set()
     assert await answer == "hello"
     assert cell.is_idle
@@ -157,10 +157,10 @@ async def test_a_turn_that_waits_gives_a_future_and_goes_on_in_a_worker(system: 
 
 async def test_a_call_inside_an_inline_turn_is_not_nested(system: ActorSystem) -> None:
     inner = await settled(system, returns)
-    outer = await settled(system, lambda context: inner.call("hello") is NOT_INLINE)
+    outer = await settled(system, lambda context: step_to_end(inner.call("hello")) is NOT_INLINE)
 
-    assert outer.call("go") is True
-    assert inner.call("hello") == "hello!"
+    assert await outer.call("go") is True
+    assert await inner.call("hello") == "hello!"
 
 
 async def test_a_send_inside_an_inline_turn_runs_after_it(system: ActorSystem) -> None:
@@ -175,7 +175,7 @@ async def test_a_send_inside_an_inline_turn_runs_after_it(system: ActorSystem) -
 
     outer = await settled(system, sends)
     order.clear()
-    outer.call("go")
+    await outer.call("go")
     await until(lambda: len(order) == 2)
 
     assert order == ["outer", "inner"]
@@ -183,10 +183,10 @@ async def test_a_send_inside_an_inline_turn_runs_after_it(system: ActorSystem) -
 
 async def test_an_actor_cannot_call_itself_and_is_told_so_by_a_queue(system: ActorSystem) -> None:
     cells: list[ActorCell] = []
-    cell = await settled(system, lambda context: cells and cells[0].call("again") is NOT_INLINE)
+    cell = await settled(system, lambda context: cells and step_to_end(cells[0].call("again")) is NOT_INLINE)
     cells.append(cell)
 
-    assert cell.call("go") is True
+    assert await cell.call("go") is True
 
 
 async def test_messages_that_arrive_during_a_call_are_run_after_it(system: ActorSystem) -> None:
@@ -202,9 +202,9 @@ async def test_messages_that_arrive_during_a_call_are_run_after_it(system: Actor
     cell = await settled(system, receive)
     seen.clear()
 
-    cell.call("first")
+    await cell.call("first")
     assert seen == ["first"]
-    assert cell.call("not yet") is NOT_INLINE
+    assert await cell.call("not yet") is NOT_INLINE
     await until(lambda: len(seen) == 3)
     assert seen == ["first", "second", "third"]
     assert cell.box is None
@@ -213,7 +213,7 @@ async def test_messages_that_arrive_during_a_call_are_run_after_it(system: Actor
 async def test_a_poison_pill_is_no_request(system: ActorSystem) -> None:
     cell = await settled(system, returns)
 
-    assert cell.call(POISON_PILL) is NOT_INLINE
+    assert await cell.call(POISON_PILL) is NOT_INLINE
     assert cell.is_idle
 
 
@@ -221,7 +221,7 @@ async def test_a_stopped_actor_is_not_called(system: ActorSystem) -> None:
     cell = await settled(system, returns)
     await system.root.stop_and_wait(cell.self)
 
-    assert cell.call("hello") is NOT_INLINE
+    assert await cell.call("hello") is NOT_INLINE
 
 
 async def test_applying_another_requests_context_answers_both_callers(system: ActorSystem) -> None:
@@ -240,8 +240,8 @@ async def test_applying_another_requests_context_answers_both_callers(system: Ac
         return None
 
     cell = await settled(system, receive)
-    first = cell.call("keep")
-    second = cell.call("swap")
+    first = await cell.call("keep")
+    second = await cell.call("swap")
 
     assert await first == "for the first"
     assert second == "for the second"
@@ -249,7 +249,7 @@ async def test_applying_another_requests_context_answers_both_callers(system: Ac
 
 async def test_a_used_cell_costs_nothing_but_itself(system: ActorSystem) -> None:
     cell = await settled(system, returns)
-    cell.call("hello")
+    await cell.call("hello")
 
     assert cell._ext is None
     assert cell.box is None
@@ -260,6 +260,6 @@ async def test_a_used_cell_costs_nothing_but_itself(system: ActorSystem) -> None
 async def test_when_a_turn_ran_is_remembered_for_free(system: ActorSystem) -> None:
     cell = await settled(system, returns)
     system.coarse.now = 12345.0
-    cell.call("hello")
+    await cell.call("hello")
 
     assert cell.last_used is system.coarse.now

@@ -68,7 +68,7 @@ async def test_a_shut_gate_keeps_messages_and_an_open_one_runs_them_in_order(
     seen.clear()
     lease.run_out()
 
-    assert cell.call("no") is NOT_INLINE
+    assert await cell.call("no") is NOT_INLINE
     requests = [system.root.request_future(cell.self, n) for n in range(5)]
     await until(lambda: "parked=1" in repr(lease.gate))
     assert seen == []
@@ -88,7 +88,7 @@ async def test_an_answer_does_not_leave_after_the_gate_was_shut_during_its_turn(
 
     cell = gated(system, loses_its_lease, lease.gate)
     with pytest.raises(FencedError) as caught:
-        cell.call("hello")
+        await cell.call("hello")
     assert caught.value.outcome is Outcome.MAY_HAVE_RUN
 
     lease.renew()
@@ -173,7 +173,7 @@ async def test_nothing_leaves_an_actor_whose_gate_is_shut(system: ActorSystem, l
         return 1
 
     cell = gated(system, acts, lease.gate)
-    cell.call("go")
+    await cell.call("go")
 
     assert len(raised) == 1
     assert [name_of(message) for message in seen] == ["Started"]
@@ -214,7 +214,7 @@ async def test_moving_to_an_open_gate_wakes_what_waited_and_the_old_gate_forgets
     assert await request == "hello"
     assert cell.gate is other.gate
     cell.change_gate(None)
-    assert cell.call("free") == "free"
+    assert await cell.call("free") == "free"
 
 
 async def test_opening_a_gate_twice_or_while_the_actor_runs_disturbs_nothing(system: ActorSystem, lease: Lease) -> None:

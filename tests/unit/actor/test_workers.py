@@ -125,7 +125,7 @@ async def test_cancelling_a_turn_right_after_its_first_step_reaches_it(system: A
     cell = cell_of(system, pid)
     await until(lambda: cell.is_idle)
     for _ in range(3):
-        answer = cell.call("wait")
+        answer = await cell.call("wait")
         assert cell.cancel_turn(RequestCancelledError("at once"))
         try:
             await answer
