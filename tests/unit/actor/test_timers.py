@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -48,6 +49,17 @@ def spawn(system: ActorSystem, on_start: Any = None) -> tuple[Ticking, PID]:
     return actor, system.root.spawn(Props.from_producer(lambda: actor))
 
 
+def in_virtual_time(story: Callable[[ActorSystem], Awaitable[None]]) -> None:
+    """Tell the story of a system of its own, for which waiting costs nothing."""
+
+    async def told() -> None:
+        system = ActorSystem("test", clock=VirtualClock())
+        await story(system)
+        await system.shutdown()
+
+    virtual_clock.run(told())
+
+
 async def test_a_message_can_be_sent_later_once(system: ActorSystem) -> None:
     actor, _ = spawn(system, lambda context: context.timers.send_once(0.02, context.self, "later"))
     await asyncio.sleep(0)
@@ -55,45 +67,51 @@ async def test_a_message_can_be_sent_later_once(system: ActorSystem) -> None:
     await until(lambda: actor.seen == ["later"])
 
 
-async def test_a_message_can_be_sent_again_and_again_until_the_timer_is_cancelled(system: ActorSystem) -> None:
-    timers: list[Any] = []
-    actor, pid = spawn(
-        system, lambda context: timers.append(context.timers.send_repeatedly(0.005, context.self, "tick"))
-    )
-    await until(lambda: len(actor.seen) >= 3)
-    timers[0].cancel()
-    await system.root.request_async(pid, "settle")
-    count = len(actor.seen)
-    await asyncio.sleep(0.02)
+def test_a_message_can_be_sent_again_and_again_until_the_timer_is_cancelled() -> None:
+    async def story(system: ActorSystem) -> None:
+        timers: list[Any] = []
+        actor, pid = spawn(
+            system, lambda context: timers.append(context.timers.send_repeatedly(0.005, context.self, "tick"))
+        )
+        await until(lambda: len(actor.seen) >= 3)
+        timers[0].cancel()
+        await system.root.request_async(pid, "settle")
+        count = len(actor.seen)
+        await asyncio.sleep(1.0)
 
-    assert len(actor.seen) == count
-    assert not timers[0].is_active
+        assert len(actor.seen) == count
+        assert not timers[0].is_active
+
+    in_virtual_time(story)
 
 
 @pytest.mark.parametrize("end", ["stop", "restart"])
-async def test_timers_die_with_their_actor(system: ActorSystem, end: str) -> None:
-    target, target_pid = spawn(system)
-    started: list[Any] = []
+def test_timers_die_with_their_actor(end: str) -> None:
+    async def story(system: ActorSystem) -> None:
+        target, target_pid = spawn(system)
+        started: list[Any] = []
 
-    def once(context: Context) -> None:
-        if not started:
-            started.append(context.timers)
-            context.timers.send_repeatedly(0.01, target_pid, "tick", delay_s=0.0)
+        def once(context: Context) -> None:
+            if not started:
+                started.append(context.timers)
+                context.timers.send_repeatedly(0.01, target_pid, "tick", delay_s=0.0)
 
-    _, pid = spawn(system, once)
-    await until(lambda: "tick" in target.seen)
-    if end == "stop":
-        await system.root.stop_and_wait(pid)
-    else:
-        with pytest.raises(ActorFailedError):
-            await system.root.request_async(pid, "fail")
-        await system.root.request_async(pid, "settle")
-    target.seen.clear()
-    await asyncio.sleep(0.03)
+        _, pid = spawn(system, once)
+        await until(lambda: "tick" in target.seen)
+        if end == "stop":
+            await system.root.stop_and_wait(pid)
+        else:
+            with pytest.raises(ActorFailedError):
+                await system.root.request_async(pid, "fail")
+            await system.root.request_async(pid, "settle")
+        target.seen.clear()
+        await asyncio.sleep(1.0)
 
-    assert target.seen == []
-    with pytest.raises(StoppedError):
-        started[0].send_once(0.0, target_pid, "from the grave")
+        assert target.seen == []
+        with pytest.raises(StoppedError):
+            started[0].send_once(0.0, target_pid, "from the grave")
+
+    in_virtual_time(story)
 
 
 async def test_a_late_timer_fires_once_and_not_once_per_beat_it_missed(system: ActorSystem) -> None:
@@ -116,18 +134,21 @@ async def test_a_timer_can_ask_and_the_answer_comes_to_its_owner(system: ActorSy
     await system.root.stop_and_wait(pid)
 
 
-async def test_a_timer_leaves_out_its_beats_while_its_owner_may_not_act(system: ActorSystem) -> None:
-    target, target_pid = spawn(system)
-    _, pid = spawn(system, lambda context: context.timers.send_repeatedly(0.005, target_pid, "tick"))
-    await until(lambda: target.seen)
-    gate = Gate(lambda: 0.0)
-    cell_of(system, pid).change_gate(gate)
-    target.seen.clear()
-    await asyncio.sleep(0.02)
-    assert target.seen == []
-    gate.extend(1.0)
+def test_a_timer_leaves_out_its_beats_while_its_owner_may_not_act() -> None:
+    async def story(system: ActorSystem) -> None:
+        target, target_pid = spawn(system)
+        _, pid = spawn(system, lambda context: context.timers.send_repeatedly(0.005, target_pid, "tick"))
+        await until(lambda: target.seen)
+        gate = Gate(lambda: 0.0)
+        cell_of(system, pid).change_gate(gate)
+        target.seen.clear()
+        await asyncio.sleep(1.0)
+        assert target.seen == []
+        gate.extend(1.0)
 
-    await until(lambda: target.seen)
+        await until(lambda: target.seen)
+
+    in_virtual_time(story)
 
 
 async def test_the_roots_timers_end_with_the_system() -> None:
@@ -160,19 +181,21 @@ def timeouts(actor: Ticking) -> int:
     return sum(isinstance(message, ReceiveTimeout) for message in actor.seen)
 
 
-async def test_an_idle_actor_is_told_so_again_and_again_until_it_cancels(system: ActorSystem) -> None:
-    actor, pid = spawn(system, lambda context: context.set_receive_timeout(0.02))
-    await until(lambda: timeouts(actor) >= 2)
-    cell_of(system, pid).cancel_receive_timeout()
-    count = timeouts(actor)
-    await asyncio.sleep(0.05)
+def test_an_idle_actor_is_told_so_again_and_again_until_it_cancels() -> None:
+    async def story(system: ActorSystem) -> None:
+        actor, pid = spawn(system, lambda context: context.set_receive_timeout(0.02))
+        await until(lambda: timeouts(actor) >= 2)
+        cell_of(system, pid).cancel_receive_timeout()
+        count = timeouts(actor)
+        await asyncio.sleep(1.0)
 
-    assert timeouts(actor) == count
+        assert timeouts(actor) == count
+
+    in_virtual_time(story)
 
 
 def test_a_message_that_counts_restarts_the_receive_timeout() -> None:
-    async def story() -> None:
-        system = ActorSystem(clock=VirtualClock())
+    async def story(system: ActorSystem) -> None:
         actor, pid = spawn(system, lambda context: context.set_receive_timeout(8.0))
         for _ in range(20):
             assert await system.root.request_async(pid, "busy") == "busy"
@@ -181,9 +204,8 @@ def test_a_message_that_counts_restarts_the_receive_timeout() -> None:
 
         await asyncio.sleep(5.0)
         assert timeouts(actor) == 1
-        await system.shutdown()
 
-    virtual_clock.run(story())
+    in_virtual_time(story)
 
 
 async def test_a_message_that_does_not_count_does_not_restart_it(system: ActorSystem) -> None:
@@ -196,24 +218,27 @@ async def test_a_message_that_does_not_count_does_not_restart_it(system: ActorSy
     await until(told)
 
 
-async def test_an_actor_whose_turn_waits_is_not_idle(system: ActorSystem) -> None:
-    seen: list[str] = []
-    go = asyncio.Event()
+def test_an_actor_whose_turn_waits_is_not_idle() -> None:
+    async def story(system: ActorSystem) -> None:
+        seen: list[str] = []
+        go = asyncio.Event()
 
-    async def receive(context: Context) -> object:
-        seen.append(type(context.message).__name__)
-        if context.message == "wait":
-            context.set_receive_timeout(0.02)
-            await go.wait()
-        return 1
+        async def receive(context: Context) -> object:
+            seen.append(type(context.message).__name__)
+            if context.message == "wait":
+                context.set_receive_timeout(0.02)
+                await go.wait()
+            return 1
 
-    pid = system.root.spawn(Props.from_function(receive))
-    request = system.root.request_future(pid, "wait")
-    await asyncio.sleep(0.06)
-    assert "ReceiveTimeout" not in seen
-    go.set()
-    await request
-    await until(lambda: "ReceiveTimeout" in seen)
+        pid = system.root.spawn(Props.from_function(receive))
+        request = system.root.request_future(pid, "wait")
+        await asyncio.sleep(1.0)
+        assert "ReceiveTimeout" not in seen
+        go.set()
+        await request
+        await until(lambda: "ReceiveTimeout" in seen)
+
+    in_virtual_time(story)
 
 
 async def test_an_actor_that_stops_when_idle_is_gone(system: ActorSystem) -> None:
