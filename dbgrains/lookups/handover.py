@@ -3,7 +3,7 @@
 With each view a member does two things side by side, until the next view makes it begin again:
 
     as a holder   it gets ready to tell what it holds (the lookup knows how), then tells every other member what
-                  belongs to its share now. Even "nothing" is told: silence means "not yet".
+                  belongs to its share now (`telling`). Even "nothing" is told: silence means "not yet".
     as an owner   it takes what others tell, and reminds those from whom it has not heard. Until all have told,
                   identities that it did not own before wait.
 
@@ -14,51 +14,31 @@ their lists, and who does not answer for `lease.ttl_s` is not waited for.
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 from google.protobuf.message import Message
 
 from dbgrains.actor.failure_text import failure_fields
-from dbgrains.cluster.interfaces import Activation, ClusterServices, Later
+from dbgrains.cluster.interfaces import ClusterServices, Later
 from dbgrains.errors import NotHereError, RequestError, SerializationError, UnreachableError
 from dbgrains.lookups.handover_codec import (
-    Held,
-    chunk_to_wire,
+    ANSWER_TIMEOUT_S,
+    SERVICE,
     identities_from_wire,
     piece_from_wire,
     tag_from_wire,
     tag_to_wire,
 )
-from dbgrains.lookups.steps import ENDED_AT_ONCE
-from dbgrains.sansio.handover import (
-    CHUNK_COUNT_MAX,
-    FRESH,
-    Finished,
-    Next,
-    Piece,
-    Progress,
-    Repeat,
-    SendAll,
-    SendPiece,
-    Verdict,
-    after,
-    judge,
-    take,
-)
+from dbgrains.lookups.telling import PAUSE_MAX_S, PAUSE_MIN_S, Holdings, Telling, spread
+from dbgrains.lookups.waiting import Waiting
+from dbgrains.sansio.handover import FRESH, Progress, Verdict, judge, take
 from dbgrains.sansio.ownership import Ownership, Tenure, install, told
 from dbgrains.sansio.topology import Member
 from dbgrains.sansio.views import NO_VIEW, View, ViewTag
 from dbgrains.wire.lookup_pb2 import Chunk, ChunkReply, Pull, PullReply
 
-SERVICE: Final = "@lookup"
-"""Where members ask each other."""
-
-ANSWER_TIMEOUT_S: Final = 1.0
-PAUSE_MIN_S: Final = 0.02
-PAUSE_MAX_S: Final = 0.5
 REMIND_AFTER_S: Final = 0.1
 """How long an owner waits for others to tell by themselves."""
 
@@ -70,40 +50,15 @@ SOONER_S: Final = 2.0
 log = structlog.get_logger()
 
 
-class Holdings(Protocol):
-    """What a member holds, as its lookup knows it."""
-
-    tells_itself: bool
-    """Whether this member must also have told itself before it acts as owner."""
-
-    def installed(self, tenure: Tenure, before: Ownership) -> None:
-        """A new view; nothing has been decided by it yet."""
-
-    async def prepare(self, tenure: Tenure, before: Ownership) -> None:
-        """Return when it is certain what is held. Cancelled by the next view."""
-
-    def held_for(self, member_id: str, *, everything: bool) -> Sequence[Activation]:
-        """What is to be told to a member; not `everything`: only what was somebody else's in the view before."""
-
-    def take(self, source: str, rows: Sequence[Held]) -> list[int]:
-        """Take over what `source` holds of our share. Returns the rows that are active elsewhere and must end."""
-
-    def superseded(self, activations: Sequence[Activation]) -> None:
-        """Of these of ours there are older ones elsewhere, which stay."""
-
-    def told(self, member_id: str) -> None:
-        """A member has all that was held for it."""
-
-
 class Handover:
     """One member's views, and what it tells and hears with each of them."""
 
     def __init__(self, services: ClusterServices, slots: int, holdings: Holdings, *, pull: bool) -> None:
         self.services = services
         self.tenure = Tenure(services.member.id, Ownership(NO_VIEW, slots))
-        self.bytes_sent = 0
-        """Of what was told to others; for measurements."""
         self._holdings = holdings
+        self._telling = Telling(services, holdings, self._run)
+        self._waiting = Waiting()
         self._pull = pull
         self._handlers: dict[type[Message], Callable[[Any], object]] = {
             Chunk: self._chunk_came,
@@ -112,19 +67,11 @@ class Handover:
         self._progress: dict[str, Progress] = {}
         self._had_all: dict[str, ViewTag] = {}
         """As of which view each source has last told us everything."""
-        self._told: dict[str, ViewTag] = {}
-        """As of which view we have last told each member everything."""
         self._departed: dict[str, Member] = {}
         """Without an order of views: members that were left out of the list, and may still hold something."""
-        self._before = self.tenure.now
         self._prepared = False
         self._pulled: set[str] = set()
-        self._sessions = itertools.count(1)
-        self._telling: dict[str, asyncio.Task[None]] = {}
-        """The session with each member, in the present view."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: dict[asyncio.Future[None], None] = {}
-        self._waking = False
         self._stopped = False
         self._began = 0.0
 
@@ -151,26 +98,23 @@ class Handover:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for future in list(self._waiting):
-            future.cancel()
+        self._waiting.cancel()
+
+    @property
+    def bytes_sent(self) -> int:
+        """Of what was told to others; for measurements."""
+        return self._telling.bytes_sent
 
     def later(self) -> Later:
         """For an identity of ours that is not settled."""
         if self.may_act:
-            return Later(SOONER_S, self.why_not_settled(), self._sooner())
+            return Later(SOONER_S, self.why_not_settled(), self._waiting.sooner())
         return Later(LATER_MAX_S, self.why_not_settled())
 
     @property
     def again_s(self) -> float:
         """How soon to ask an owner again that is not sure yet: often at first, less often when it takes its time."""
         return min(LATER_MAX_S, max(LATER_MIN_S, self._age_s()))
-
-    def _sooner(self) -> asyncio.Future[None]:
-        """Done when an identity that was not settled may be."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[future] = None
-        future.add_done_callback(self._no_longer_waiting)
-        return future
 
     def may_still_hold(self, member_id: str) -> bool:
         """Whether a member that is not in the view may still run something; never where views have an order."""
@@ -216,23 +160,19 @@ class Handover:
             self._departed = {id: m for id, m in self._departed.items() if id not in view}
             waits_for |= self._departed.keys()
         self.tenure = install(was, view, frozenset(waits_for) if was.me in view else frozenset())
-        self._before = was.now
         self._prepared = False
         self._progress.clear()
         self._pulled.clear()
         self._had_all = {id: tag for id, tag in self._had_all.items() if id in view}
-        self._told = {id: tag for id, tag in self._told.items() if id in view}
         self._began = self.services.clock.now()
         self._holdings.installed(self.tenure, was.now)
-        self._telling.clear()
         for task in self._tasks:
             task.cancel()
+        self._telling.installed(view, was.now.view)
         if self.tenure.is_member:
             self._run("hold", self._hold(self.tenure, was.now))
             self._run("own", self._own(self.tenure))
-        self._wake()
-
-    # --- as a holder --------------------------------------------------------------------------------------
+        self._waiting.wake()
 
     async def _hold(self, tenure: Tenure, before: Ownership) -> None:
         """Get ready, then tell everybody (or those who have asked)."""
@@ -242,62 +182,7 @@ class Handover:
             self._heard_all(tenure.me)
         for member in tenure.now.view.others(tenure.me):
             if not self._pull or member.id in self._pulled:
-                self._tell(member)
-
-    def _tell(self, member: Member) -> None:
-        task = self._telling.get(member.id)
-        if self._stopped:
-            return
-        if self._told.get(member.id) != self.tenure.now.view.tag and (task is None or task.done()):
-            session = self._session(member, self.tenure, self._before.view)
-            self._telling[member.id] = self._run(f"to {member.id}", session)
-
-    async def _session(self, member: Member, tenure: Tenure, before: View) -> None:
-        """Tell one member all that is its share now; ends when it has it all."""
-        changes_only = member.id in before and self._told.pop(member.id, None) == before.tag
-        held = self._holdings.held_for(member.id, everything=not changes_only)
-        session, number, pause_s = next(self._sessions), 0, PAUSE_MIN_S
-        while True:
-            end = (number + 1) * CHUNK_COUNT_MAX
-            last = end >= len(held)
-            part = [a for a in held[end - CHUNK_COUNT_MAX : end] if self._is_held(a)]
-            since = before.tag if changes_only else None
-            piece = Piece(tenure.now.view.tag, tenure.me, session, number, last, since)
-            step = await self._send(member, piece, part)
-            match step:
-                case Finished():
-                    self._told[member.id] = tenure.now.view.tag
-                    self._holdings.told(member.id)
-                    return
-                case SendPiece(number):
-                    pause_s = PAUSE_MIN_S
-                case SendAll():
-                    changes_only = False
-                    held = self._holdings.held_for(member.id, everything=True)
-                    session, number = next(self._sessions), 0
-                case Repeat(refresh):
-                    if refresh:
-                        self.services.refresh_view()
-                    await asyncio.sleep(self._spread(pause_s))
-                    pause_s = min(PAUSE_MAX_S, pause_s * 2)
-
-    async def _send(self, member: Member, piece: Piece, part: Sequence[Activation]) -> Next:
-        names = [activation.cluster_identity for activation in part]
-        chunk = chunk_to_wire(piece, [Held(n.kind, n.identity, a.token) for n, a in zip(names, part, strict=True)])
-        self.bytes_sent += chunk.ByteSize()
-        try:
-            reply = await self.services.ask(member, SERVICE, chunk, ANSWER_TIMEOUT_S)
-        except RequestError:
-            return Repeat(refresh=False)
-        if not isinstance(reply, ChunkReply):
-            return Repeat(refresh=False)
-        rows = [row for row in reply.superseded if row < len(part)]
-        if rows:
-            self._holdings.superseded([part[row] for row in rows])
-        return after(Verdict(reply.verdict), piece.number, reply.expected, last=piece.last)
-
-    def _is_held(self, activation: Activation) -> bool:
-        return self.services.find_activation(activation.cluster_identity) is activation
+                self._telling.tell(member)
 
     # --- as an owner --------------------------------------------------------------------------------------
 
@@ -305,7 +190,7 @@ class Handover:
         """Remind those who have not told yet; without an order of views, not for ever."""
         pause_s = 0.0 if self._pull else REMIND_AFTER_S
         while True:
-            await asyncio.sleep(self._spread(pause_s))
+            await asyncio.sleep(spread(self.services, pause_s))
             missing = self.tenure.missing - {tenure.me}
             if not missing:
                 return
@@ -358,7 +243,7 @@ class Handover:
             log.info(
                 "handover complete", **self._names(), view=str(tenure.now.view.tag), after_s=round(self._age_s(), 3)
             )
-            self._wake()
+            self._waiting.wake()
 
     # --- messages -----------------------------------------------------------------------------------------
 
@@ -395,34 +280,14 @@ class Handover:
         if verdict is Verdict.ACCEPTED:
             self._pulled.add(pull.member_id)
             member = self.tenure.now.view.topology.get(pull.member_id)
-            if self._prepared and member is not None:
-                self._tell(member)
+            if self._prepared and member is not None and not self._stopped:
+                self._telling.tell(member)
         elif verdict is Verdict.NEWER:
             self.services.refresh_view()
         idle = not self.services.orders_views and next(iter(self.services.activations()), None) is None
         return PullReply(verdict=verdict.value, idle=idle)  # type: ignore[arg-type]
 
     # --- common -------------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        """Let those go on who wait, some at a time."""
-        if self._waiting and not self._waking:
-            self._waking = True
-            self._wake_some(len(self._waiting))
-
-    def _wake_some(self, count: int) -> None:
-        for future in list(itertools.islice(self._waiting, min(count, ENDED_AT_ONCE))):
-            del self._waiting[future]
-            if not future.done():
-                future.set_result(None)
-        count -= ENDED_AT_ONCE
-        if count > 0:
-            asyncio.get_running_loop().call_soon(self._wake_some, count)
-        else:
-            self._waking = False
-
-    def _no_longer_waiting(self, future: asyncio.Future[None]) -> None:
-        self._waiting.pop(future, None)
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=f"dbgrains handover {name}")
@@ -434,9 +299,6 @@ class Handover:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("handover failed", **self._names(), task=task.get_name(), **failure_fields(error))
-
-    def _spread(self, seconds: float) -> float:
-        return seconds * self.services.random.uniform(0.75, 1.25)
 
     def _age_s(self) -> float:
         return self.services.clock.now() - self._began

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dbgrains.errors import SerializationError
 from dbgrains.sansio.handover import Piece
 from dbgrains.sansio.views import ViewTag
 from dbgrains.wire.lookup_pb2 import Chunk, Identities
 from dbgrains.wire.lookup_pb2 import ViewTag as WireTag
+
+SERVICE: Final = "@lookup"
+"""Where members ask each other."""
+
+ANSWER_TIMEOUT_S: Final = 1.0
 
 
 class Held(NamedTuple):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dbgrains.cluster.interfaces import ClusterServices, Placement
-from dbgrains.lookups.handover import ANSWER_TIMEOUT_S, SERVICE, Handover
+from dbgrains.lookups.handover import Handover
+from dbgrains.lookups.handover_codec import ANSWER_TIMEOUT_S, SERVICE
 from dbgrains.sansio.identity import ClusterIdentity
 from dbgrains.sansio.ownership import Ownership
 from dbgrains.sansio.topology import Member

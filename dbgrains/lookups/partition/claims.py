@@ -18,8 +18,16 @@ from dbgrains.cluster.interfaces import Admission, Asker, Elsewhere, Granted, La
 from dbgrains.errors import DbgrainsError, RequestError, StorageError, StorageUnavailableError
 from dbgrains.lookups.background import Background, StopSignal
 from dbgrains.lookups.bulk import Bulk
-from dbgrains.lookups.handover import ANSWER_TIMEOUT_S, SERVICE, Handover
-from dbgrains.lookups.handover_codec import Held, identities_from_wire, identities_to_wire, tag_from_wire, tag_to_wire
+from dbgrains.lookups.handover import Handover
+from dbgrains.lookups.handover_codec import (
+    ANSWER_TIMEOUT_S,
+    SERVICE,
+    Held,
+    identities_from_wire,
+    identities_to_wire,
+    tag_from_wire,
+    tag_to_wire,
+)
 from dbgrains.lookups.partition.directory import Directory
 from dbgrains.sansio.handover import Verdict, judge
 from dbgrains.sansio.topology import Member

@@ -19,8 +19,8 @@ from dbgrains.cluster.interfaces import Placement as Found
 from dbgrains.config import check_count
 from dbgrains.errors import AlreadyStartedError, ClusterNotRunningError, ConfigError, RequestError
 from dbgrains.lookups.background import Background
-from dbgrains.lookups.handover import ANSWER_TIMEOUT_S, SERVICE, Handover
-from dbgrains.lookups.handover_codec import Held, identities_from_wire, identities_to_wire
+from dbgrains.lookups.handover import Handover
+from dbgrains.lookups.handover_codec import ANSWER_TIMEOUT_S, SERVICE, Held, identities_from_wire, identities_to_wire
 from dbgrains.lookups.looking import Looking
 from dbgrains.lookups.partition.claims import ClaimDesk
 from dbgrains.lookups.partition.directory import Directory, Superseded

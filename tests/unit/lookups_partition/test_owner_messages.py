@@ -11,10 +11,9 @@ from structlog.testing import capture_logs
 
 from dbgrains.cluster.interfaces import Later
 from dbgrains.errors import SerializationError
-from dbgrains.lookups import handover
+from dbgrains.lookups import telling
 from dbgrains.lookups.consistent_hash import ConsistentHashIdentityLookup
-from dbgrains.lookups.handover import SERVICE
-from dbgrains.lookups.handover_codec import Held, identities_to_wire, tag_to_wire
+from dbgrains.lookups.handover_codec import SERVICE, Held, identities_to_wire, tag_to_wire
 from dbgrains.lookups.partition.lookup import PartitionIdentityLookup
 from dbgrains.sansio.handover import Verdict
 from dbgrains.sansio.identity import ClusterIdentity
@@ -269,7 +268,7 @@ def test_an_owner_that_is_killed_while_it_takes_over_leaves_no_identity_behind(
     Goal: the grains that a newcomer was just being told of are run once, and found again by whoever owns them next.
     Method: pieces of one identity, so that there are many. The newcomer dies when it knows some, and has not heard all.
     """
-    monkeypatch.setattr(handover, "CHUNK_COUNT_MAX", 1)
+    monkeypatch.setattr(telling, "CHUNK_COUNT_MAX", 1)
     names = [f"n{number}" for number in range(60)]
 
     async def story(world: World, members: list[SimulatedMember]) -> None:
