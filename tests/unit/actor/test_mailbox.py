@@ -98,7 +98,7 @@ async def test_senders_wait_for_room_in_the_order_they_came(system: ActorSystem)
     actor, pid = await blocked(system, "wait")
     requests = [asyncio.create_task(system.root.request_async(pid, n)) for n in range(6)]
     sends = [asyncio.create_task(system.root.send_wait(pid, n)) for n in range(6, 9)]
-    await asyncio.sleep(0.01)
+    await until(lambda: len(cell_of(system, pid).box._line) == 7)
     assert not any(task.done() for task in sends)
     with pytest.raises(OverloadedError):  # who cannot wait is refused
         await system.root.request_future(pid, "impatient")

@@ -141,7 +141,7 @@ async def test_an_unreachable_member_is_avoided(scene):
 async def test_a_member_that_is_back_is_found_again(scene):
     scene.remote.dead = {"a.0", "b.0"}
     scene.call(0)
-    await asyncio.sleep(0.02)
+    await until(lambda: scene.lookup.asked > 4)
     scene.remote.dead = set()
 
     assert [s.message for s in await scene.sent(1)] == [0]
@@ -187,7 +187,7 @@ async def test_a_full_queue_is_the_callers_to_know(scene):
 async def test_nobody_to_host_it_is_waited_for_until_somebody_comes(scene):
     scene.lookup.members = []
     call = scene.call(0)
-    await asyncio.sleep(0.01)
+    await until(lambda: scene.lookup.asked > 2)
     assert scene.remote.sent == []
 
     scene.lookup.members = [B]
