@@ -78,7 +78,8 @@ class CallingCell(RunningCell):
         else:
             self._end()
             result = self._inline_answer(sender, result, message)
-        if gate is not None and self._is_shut():
+        gate = self.gate
+        if gate is not None and gate.boottime() >= gate.valid_until:
             raise self._fenced()
         return result
 

@@ -75,8 +75,9 @@ class RequestPath:
             try:  # `in` and a subscript cost half of what `get` costs
                 if kind in self._hosted:
                     hosted = self._hosted[kind]
-                    if identity in hosted.active:
-                        cell = hosted.active[identity]
+                    active = hosted.active
+                    if identity in active:
+                        cell = active[identity]
                 if cell is None and kind in self._places:
                     places = self._places[kind]
                     if identity in places:
@@ -101,12 +102,12 @@ class RequestPath:
             if cell is not None:
                 if hosted.bounded:  # type: ignore[union-attr]
                     hosted.touch(identity)  # type: ignore[union-attr]
-                self._inline_left -= 1
-                if self._inline_left <= 0:
+                left = self._inline_left = self._inline_left - 1
+                if left > 0:
+                    answer = await cell.call(message, headers)
+                else:
                     self._inline_left = INLINE_BUDGET
                     answer = await call_and_breathe(cell, message, headers)
-                else:
-                    answer = await cell.call(message, headers)
                 if answer is not NOT_INLINE:
                     if type(answer) is Future:
                         answer.expire_after(self._request_timeout_s if timeout is None else timeout)
