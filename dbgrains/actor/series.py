@@ -10,13 +10,14 @@ The usual turn ends at once and says nothing. The first one that does not is the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from types import CoroutineType
 from typing import Any, Final, TypeAlias
 
 from dbgrains.actor.calling import CallingCell
 from dbgrains.actor.process import Headers, ReplyTo
-from dbgrains.actor.turn import MAY_WAIT, RUNNING, as_coroutine, is_awaitable, returned_awaitable
+from dbgrains.actor.turn import MAY_WAIT, RUNNING, is_awaitable, returned_awaitable
 
 Series: TypeAlias = Sequence[tuple[Any, Headers]]
 """Messages, each with what travels beside it."""
@@ -96,49 +97,65 @@ class SeriesCell(CallingCell):
         worker = workers.lend()
         if worker is None:
             return NONE_RUN
-        receive = self._actor.receive
-        running = MAY_WAIT | RUNNING
-        count = 0
-        result: Any = None
-        self._status = running
+        self._status = running = MAY_WAIT | RUNNING
         self._sender = sender
         self.last_used = system.coarse.now
+        progress = _Progress()
+        turns = self._turns(messages, progress, worker.wakeup)
+        system.in_turn = True
+        try:
+            yielded = worker.step(turns)
+        except StopIteration as stop:
+            result, error = stop.value, None
+        except BaseException as raised:  # noqa: BLE001 - every way to fail is answered and supervised
+            result, error = None, raised
+        else:
+            progress.is_waiting = True
+            system.in_turn = False
+            workers.wait_for(worker, self, turns, yielded)
+            return progress.count, True
+        system.in_turn = False
+        workers.take_back(worker)
+        begun = error is not None or self._status != running
+        if error is not None:
+            self._turn_failed(error)
+        elif begun:
+            self._settle(result)
+        self._end()
+        return progress.count, begun
+
+    async def _turns(self, messages: Series, progress: _Progress, wakeup: asyncio.Future[None]) -> Any:
+        """The result of the turn with which the series ends. One that waits is the last one, whatever comes of it."""
+        receive = self._actor.receive
+        running = self._status
+        result: Any = None
         for message, headers in messages:
             ext = self._ext
             if self.box is not None or (ext is not None and ext.urgent):
                 break
-            if (self.gate is not None and self._is_shut()) or worker.wakeup.done():  # a handler has cancelled its task
+            if (self.gate is not None and self._is_shut()) or wakeup.done():  # a handler has cancelled its own task
                 break
             if ext is not None:
                 self._influence(message)
             self._message = message
             self._headers = headers
-            system.in_turn = True
-            try:
-                result = receive(self)
-                if type(result) is CoroutineType or (result is not None and is_awaitable(result)):
-                    coroutine = result if type(result) is CoroutineType else as_coroutine(result)
-                    try:
-                        yielded = worker.step(coroutine)
-                    except StopIteration as stop:
-                        result = stop.value
-                    else:
-                        system.in_turn = False
-                        workers.wait_for(worker, self, coroutine, yielded)
-                        return count, True
-            except BaseException as error:  # noqa: BLE001 - every way to fail is answered and supervised
-                system.in_turn = False
-                workers.take_back(worker)
-                self._turn_failed(error)
-                self._end()
-                return count, True
-            system.in_turn = False
+            result = receive(self)
+            if type(result) is CoroutineType or (result is not None and is_awaitable(result)):
+                result = await result
+                if progress.is_waiting:
+                    break
             if self._status != running:
                 break
-            count += 1
-        workers.take_back(worker)
-        begun = self._status != running
-        if begun:
-            self._settle(result)
-        self._end()
-        return count, begun
+            progress.count += 1
+        return result
+
+
+class _Progress:
+    """How far a series in a worker is, for who began it."""
+
+    __slots__ = ("count", "is_waiting")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_waiting = False
+        """A turn waits: what becomes of it is told by that turn."""
