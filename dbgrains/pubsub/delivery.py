@@ -8,8 +8,9 @@ the event loop gets its turn, and in the order in which deliveries came.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine
+from time import thread_time
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -22,15 +23,13 @@ from dbgrains.pubsub.handout import Handout
 from dbgrains.pubsub.messages import Deliver, FlightReport, Report
 from dbgrains.pubsub.pipe import Pipe
 from dbgrains.sansio.gaps import TopicGap
+from dbgrains.sansio.slices import COUNT_FIRST, next_slice
 
 if TYPE_CHECKING:
     from dbgrains.actor.system import ActorSystem
     from dbgrains.config import TopicsConfig
     from dbgrains.pubsub.statistics import TopicStatistics
     from dbgrains.remote.serializer import Serializers
-
-SLICE_COUNT: Final = 1024
-"""Messages handed over before the event loop gets its turn: some two milliseconds."""
 
 PIPE_IDLE_S: Final = 120.0
 """A pipe that had nothing to do for so long is forgotten, and with it what its subscriber had last."""
@@ -71,6 +70,10 @@ class Delivery(Process):
         self._topics: dict[str, _Topic] = {}
         self._line: deque[Pipe] = deque()
         self._pumps = False
+        """A slice is about to begin."""
+        self._is_in_slice = False
+        self._slice = COUNT_FIRST
+        """Messages handed over before the event loop gets its turn."""
         self._news: list[Handout] = []
         self._closed = False
 
@@ -118,26 +121,32 @@ class Delivery(Process):
         if deliver.restart:
             for pipe in targets:
                 pipe.restart()
-        is_first = not self._pumps
-        self._pumps = True
-        budget = SLICE_COUNT if is_first else 0
-        if handout.unreadable:
-            budget = 0
-        step_to_end(self._hand_out(handout, len(deliver.at_most_once), budget, pumps=is_first))
+        ordered_from = len(deliver.at_most_once)
+        if self._is_in_slice:
+            step_to_end(self._hand_out(handout, ordered_from, 0))
+        else:
+            self._run_slice(lambda left: self._hand_out(handout, ordered_from, left))
         handout.tells_later = False
         if handout.left:
             handout.timer = self._system.loop.call_later(deliver.timeout_s, self._expire, handout)
         on_news(handout.take_news())
 
-    async def _hand_out(self, handout: Handout, ordered_from: int, left: int, *, pumps: bool) -> None:
-        """The first step of a delivery, at most `left` messages; `pumps`: and of what that makes ready."""
+    async def _hand_out(self, handout: Handout, ordered_from: int, left: int) -> int:
+        """The first step of a delivery, at most `left` messages; how many are left of those. Never waits."""
         messages = handout.messages
         count = len(messages)
+        is_readable = not handout.unreadable
         first, epoch = handout.sequence, handout.epoch
         done = 0
         for index, pipe in enumerate(handout.pipes):
             cell = pipe.clear_cell
-            if cell is not None and pipe.next_sequence == first and pipe.epoch == epoch and left >= count:
+            if (
+                cell is not None
+                and pipe.next_sequence == first
+                and pipe.epoch == epoch
+                and left >= count
+                and is_readable
+            ):
                 handled, begun = await cell.run_series(messages, pipe.turn)
                 if handled == count:
                     left -= count
@@ -151,8 +160,7 @@ class Delivery(Process):
             pipe.take(handout, index, ordered=index >= ordered_from)
         handout.left -= done
         self._statistics.delivered += done * count
-        if pumps:
-            await self._run_line(left)
+        return left
 
     def _take_from_afar(self, deliver: Deliver, sender: Sender) -> None:
         known = self._topics.get(deliver.topic)
@@ -180,9 +188,7 @@ class Delivery(Process):
         if not pipe.is_ready:
             pipe.is_ready = True
             self._line.append(pipe)
-            if not self._pumps:
-                self._pumps = True
-                self._system.loop.call_soon(self._pump)
+            self._pump_soon()
 
     def finished(self, handout: Handout | None, handled: int) -> None:
         """A subscriber has finished a handout (None: one that was reported before) and handled so many messages."""
@@ -246,21 +252,39 @@ class Delivery(Process):
 
     # --- steps --------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        """One slice."""
-        step_to_end(self._run_line(SLICE_COUNT))
+    def _pump_soon(self) -> None:
+        if not self._pumps and not self._is_in_slice:
+            self._pumps = True
+            self._system.loop.call_soon(self._pump)
 
-    async def _run_line(self, left: int) -> None:
-        """Every pipe in the line gets its share; never waits."""
+    def _pump(self) -> None:
+        self._pumps = False
+        self._run_slice(None)
+
+    def _run_slice(self, begin: Callable[[int], Coroutine[Any, Any, int]] | None) -> None:
+        """Begin a delivery, if there is one, and let the pipes in the line have their shares, until the slice is up."""
+        began = thread_time()  # not the time in which others had the processor
+        left = count = self._slice
+        self._is_in_slice = True
+        try:
+            if begin is not None:
+                left = step_to_end(begin(left))
+            if self._line and left > 0:
+                left = step_to_end(self._run_line(left))
+        finally:
+            self._is_in_slice = False
+        self._slice = next_slice(count, count - left, thread_time() - began)
+        if self._line:
+            self._pump_soon()
+
+    async def _run_line(self, left: int) -> int:
+        """Every pipe in the line gets its share of `left` messages; how many are left of those. Never waits."""
         line = self._line
         while line and left > 0:
             pipe = line.popleft()
             pipe.is_ready = False
             left -= await pipe.run(left)
-        if line:
-            self._system.loop.call_soon(self._pump)
-        else:
-            self._pumps = False
+        return left
 
     def _tell(self) -> None:
         news, self._news = self._news, []

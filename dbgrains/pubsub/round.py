@@ -81,8 +81,8 @@ class Round:
     """Hands the messages of a handout to one subscriber, and counts how their turns end."""
 
     __slots__ = (
-        "_ended", "_error", "_failed", "_first_failed", "_halted_at", "_is_running", "_pipe", "_position", "_process",
-        "_unstarted", "handout", "index", "is_closed", "is_late", "ordered",
+        "_ended", "_error", "_failed", "_first_failed", "_halted_at", "_has_waited", "_is_running", "_pipe",
+        "_position", "_process", "_unstarted", "handout", "index", "is_closed", "is_late", "ordered",
     )  # fmt: skip
 
     def __init__(self, pipe: Pipe, process: Process | None, handout: Handout, index: int, *, ordered: bool) -> None:
@@ -107,6 +107,8 @@ class Round:
         self._halted_at = -1
         """How many were handled when it was clear that the rest cannot be; -1 while all is well."""
         self._is_running = False
+        self._has_waited = False
+        """One of its turns took time; for those that do, the mailbox is the shorter way."""
 
     @property
     def handled(self) -> int:
@@ -124,14 +126,6 @@ class Round:
         return self.is_closed or self.handout.expired
 
     @property
-    def _may_hand_over(self) -> bool:
-        return (
-            self._position < len(self.handout.messages)
-            and self._position - self._ended < (1 if self.ordered else WINDOW)
-            and self._halted_at < 0
-        )
-
-    @property
     def is_over(self) -> bool:
         """Nothing is under way, and nothing more is handed over."""
         return self._ended == self._position and (self._halted_at >= 0 or self._position >= len(self.handout.messages))
@@ -143,8 +137,9 @@ class Round:
         begun = self._position
         stop = min(len(self.handout.messages), begun + budget)
         self._is_running = True
-        while self._position < stop and self._may_hand_over:
-            if self._position != self._ended or not await self._run_series(stop):
+        window = 1 if self.ordered else WINDOW
+        while self._position < stop and self._position - self._ended < window and self._halted_at < 0:
+            if self._has_waited or self._position != self._ended or not await self._run_series(stop):
                 self._post_one()
         self._is_running = False
         self._look()
@@ -176,6 +171,8 @@ class Round:
             turn.round = self
             if turn.is_over:
                 self.turn_ended(turn.error)
+            else:
+                self._has_waited = True
 
     def _post_one(self) -> None:
         handout, position = self.handout, self._position
@@ -231,10 +228,12 @@ class Round:
     def _look(self) -> None:
         if self.is_closed:
             return
-        if self.is_over:
+        under_way = self._position - self._ended
+        if self._halted_at < 0 and self._position < len(self.handout.messages):
+            if under_way <= (0 if self.ordered else WINDOW // 2):  # not for each message that leaves some room
+                self._pipe.ready()
+        elif not under_way:
             self._pipe.finish(self)
-        elif self._may_hand_over:
-            self._pipe.ready()
 
     # --- what is said of it -------------------------------------------------------------------------------
 

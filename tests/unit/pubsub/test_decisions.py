@@ -14,6 +14,7 @@ from dbgrains.remote.serializer import Serializers
 from dbgrains.sansio.batch import Again, Failed, after_error, batch_length
 from dbgrains.sansio.gaps import Position, gap_before
 from dbgrains.sansio.redelivery import GiveUp, Retry, after_failure
+from dbgrains.sansio.slices import next_slice
 from dbgrains.wire import pubsub_pb2 as pb
 
 D = PublishingErrorDecision
@@ -73,6 +74,24 @@ def test_each_decision_has_its_next_step(decision: PublishingErrorDecision, clos
 )
 def test_a_batch_ends_at_its_bounds(sizes: list[int], expected: int):
     assert batch_length(sizes, count_max=3, bytes_max=10) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "done", "took_s", "expected"),
+    [
+        (512, 512, 0.0005, 1024),  # used up, and there was time for more
+        (512, 512, 0.003, 512),
+        (512, 100, 0.0005, 512),  # there was no more to do
+        (4096, 4096, 0.001, 4096),
+        (512, 512, 0.050, 51),
+        (512, 512, 5.0, 16),
+        (512, 1, 0.006, 16),  # one message that took longer than a slice
+        (16, 16, 0.001, 32),
+        (512, 0, 0.0, 512),
+    ],
+)
+def test_a_slice_grows_and_shrinks_to_a_few_milliseconds(count: int, done: int, took_s: float, expected: int):
+    assert next_slice(count, done, took_s) == expected
 
 
 @pytest.mark.parametrize(
