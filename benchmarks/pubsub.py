@@ -1,7 +1,7 @@
 """How fast does a topic take messages, and hand them to 1, 10, 100 and 1,000 subscribers?
 
 A batching producer, one topic, subscribers in one process or in three. The floor is what the subscribers themselves
-cost: the same messages posted to their actors one by one, by a loop that knows them all.
+cost: their handlers, awaited one after the other for each message by a loop that knows them all.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -17,7 +18,6 @@ from benchmarks.questions import Effort
 from benchmarks.report import Row, Target
 from benchmarks.runner import Case, Result, Sample, interleave, measured
 from benchmarks.topic_member import CONFIG, topic_cluster
-from dbgrains.actor.props import Props
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.config import BatchingProducerConfig
 from dbgrains.lookups.single_node import SingleNodeLookup
@@ -27,8 +27,14 @@ from dbgrains.testing.member_process import MemberProcess
 from dbgrains.testing.redis_server import EmbeddedRedis
 
 SIZES: Final = (1, 10, 100, 1000)
-EACH: Final = (3, 33, 333)
+EACH: Final = (1, 3, 33, 333)
 """Subscribers on each of three members."""
+
+VARIANTS: Final = {
+    "at least once": "fan-out to 100, at least once",
+    "may wait": "fan-out to 100 whose handlers may wait, and don't",
+    "single": "one message at a time to 1,000",
+}
 
 NODES: Final = ("a", "b", "c")
 DELIVERIES: Final = 60_000
@@ -70,6 +76,19 @@ async def rows(effort: Effort) -> list[Row]:
     found.append(
         Row.of("topic, one subscriber more", extra, "µs", Target(at_most=2.0), floor=bare_extra, note="per message")
     )
+    for name, what in VARIANTS.items():
+        result, bare = results[name], results["floor 100"]
+        found.append(
+            Row.of(
+                f"topic, {what}",
+                result.rate,
+                "/s",
+                Target(),
+                floor=bare.rate,
+                ratio=result.ratio_to(bare),
+                note=f"deliveries; {result.cpu_us:.1f} µs of processor each",
+            )
+        )
     for each in EACH:
         result, bare = results[f"three members {each}"], results["floor 1000"]
         found.append(
@@ -111,39 +130,46 @@ async def measure(effort: Effort) -> dict[str, Result]:
         local = await stack.enter_async_context(_local())
         client = await stack.enter_async_context(_three_members())
         counts = {size: [0] for size in SIZES}
-        cells = {size: [_cell(local) for _ in range(size)] for size in SIZES}
+        handlers = {size: [_counting([0]) for _ in range(size)] for size in SIZES}
+        sure, patient = [0], [0]
         for size in SIZES:
             for _ in range(size):
                 await local.subscribe(f"to-{size}", _counting(counts[size]))
+        for _ in range(100):
+            await local.subscribe("at-least-once", _counting(sure), guarantee="at_least_once")
+            await local.subscribe("may-wait", _counting_patiently(patient))
         near, far = _Clocked(), _Clocked()
         await local.subscribe("latency", near)
         await client.subscribe("latency", far, timeout=READY_TIMEOUT_S)
 
-        async def fan_out(size: int) -> Sample:
+        async def fan_out(topic: str, size: int, count: list[int]) -> Sample:
             messages = max(10, deliveries // size)
-            return await measured(_produced(local, f"to-{size}", messages, size, counts[size]), messages * size)
+            return await measured(_produced(local, topic, messages, size, count), messages * size)
+
+        async def single() -> Sample:
+            messages = max(10, deliveries // 1000)
+            return await measured(_published(local, "to-1000", messages, 1000, counts[1000]), messages * 1000)
 
         async def bare(size: int) -> Sample:
             messages = max(10, deliveries // size)
-            return await measured(_posted(cells[size], messages), messages * size)
+            return await measured(_called(handlers[size], messages), messages * size)
 
         async def remotely(each: int) -> Sample:
             messages = max(10, deliveries // (3 * each))
             return await measured(_delivered(client, f"each-{each}", messages), messages * 3 * each)
 
         cases = [
-            *(Case(f"floor {size}", _of(bare, size)) for size in SIZES),
-            *(Case(f"local {size}", _of(fan_out, size)) for size in SIZES),
-            *(Case(f"three members {each}", _of(remotely, each)) for each in EACH),
+            *(Case(f"floor {size}", partial(bare, size)) for size in SIZES),
+            *(Case(f"local {size}", partial(fan_out, f"to-{size}", size, counts[size])) for size in SIZES),
+            Case("at least once", lambda: fan_out("at-least-once", 100, sure)),
+            Case("may wait", lambda: fan_out("may-wait", 100, patient)),
+            Case("single", single),
+            *(Case(f"three members {each}", partial(remotely, each)) for each in EACH),
             Case("floor: step", lambda: _steps(few)),
             Case("latency", lambda: near.measured(local, few)),
             Case("latency, three members", lambda: far.measured(client, few)),
         ]
         return await interleave(cases, rounds=effort.rounds)
-
-
-def _of(measure_size: Callable[[int], Awaitable[Sample]], size: int) -> Callable[[], Awaitable[Sample]]:
-    return lambda: measure_size(size)
 
 
 # --- the places -------------------------------------------------------------------------------------------
@@ -186,10 +212,15 @@ def _counting(count: list[int]) -> Callable[[Any], Awaitable[None]]:
     return handler
 
 
-def _cell(cluster: Cluster) -> Any:
-    """The process of an actor that does what a subscriber does."""
-    pid = cluster.system.root.spawn(Props.from_function(_counting([0])))
-    return cluster.system.registry.get(pid.id)
+def _counting_patiently(count: list[int]) -> Callable[[Any], Awaitable[None]]:
+    async def ended() -> None:
+        """What is awaited, and has ended already."""
+
+    async def handler(context: Any) -> None:
+        count[0] += 1
+        await ended()
+
+    return handler
 
 
 # --- the work ---------------------------------------------------------------------------------------------
@@ -219,13 +250,21 @@ async def _delivered(cluster: Cluster, topic: str, messages: int) -> None:
         await asyncio.gather(*futures)
 
 
-async def _posted(cells: list[Any], messages: int) -> None:
-    """The same messages, by a loop that knows the actors."""
-    for number in range(messages):
-        for cell in cells:
-            cell.post_user(MESSAGE)
-        if number % max(1, BATCH // len(cells)) == 0:
-            await asyncio.sleep(0)
+async def _published(cluster: Cluster, topic: str, messages: int, size: int, count: list[int]) -> None:
+    """One by one, until all subscribers have all of it."""
+    goal = count[0] + messages * size
+    publisher = cluster.publisher()
+    for _ in range(messages):
+        await publisher.publish(topic, MESSAGE, timeout=60.0)
+    while count[0] < goal:
+        await asyncio.sleep(0)
+
+
+async def _called(handlers: list[Callable[[Any], Awaitable[None]]], messages: int) -> None:
+    """The handlers and nothing else."""
+    for _ in range(messages):
+        for handler in handlers:
+            await handler(MESSAGE)
 
 
 async def _steps(operations: int) -> Sample:

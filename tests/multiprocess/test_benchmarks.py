@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.timeout(120)]
 
-ROWS = {"local_request": 4, "remote_request": 4, "activation": 3, "memory": 1, "pubsub": 9}
+ROWS = {"local_request": 4, "remote_request": 4, "activation": 3, "memory": 1, "pubsub": 13}
 
 
 async def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
