@@ -11,6 +11,7 @@ from dbgrains import ClusterIdentity, ConfigError, PoisonPill, Props, Started, U
 from dbgrains.config import TopicsConfig
 from dbgrains.errors import InvalidTopicError, MessageTooLargeError, TopicOverloadedError
 from dbgrains.pubsub.messages import SubscriberFailing, SubscriberRemoved
+from dbgrains.pubsub.subscription import Guarantee
 from dbgrains.sansio.gaps import TopicGap
 from tests.unit.pubsub.scene import (
     QUICK,
@@ -144,6 +145,43 @@ async def test_a_subscriber_that_raises_is_reported_and_fails_nobody_else():
         assert (failure.sequence, failure.count, failure.error_type) == (3, 1, "ValueError")
         assert pid.id in failure.subscriber
         assert "cannot bear" in failure.text
+
+
+@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+async def test_the_first_answer_to_a_message_counts_and_it_counts_once(guarantee: Guarantee):
+    seen: dict[str, list[object]] = {"quick": [], "patient": [], "waiting": []}
+
+    def answers_too_often(context: Any, name: str) -> None:
+        seen[name].append(context.message)
+        context.respond("handled")
+        context.respond("twice")
+        raise ValueError("too late")
+
+    async def quick(context: Any) -> None:
+        answers_too_often(context, "quick")
+
+    async def patient(context: Any) -> None:
+        if context.message is None:
+            await asyncio.sleep(0)
+        answers_too_often(context, "patient")
+
+    async def waiting(context: Any) -> None:
+        await asyncio.sleep(0)
+        answers_too_often(context, "waiting")
+
+    async with alone() as cluster:
+        for handler in (quick, patient, waiting):
+            await cluster.subscribe("news", handler, guarantee=guarantee)
+
+        results = [
+            await cluster.publisher().publish_batch("news", list(range(start, start + 20)), wait_for="delivered")
+            for start in (0, 20)
+        ]
+
+        assert [(result.subscribers, result.failed) for result in results] == [(3, 0), (3, 0)]
+        assert seen == {name: list(range(40)) for name in seen}
+        await until(lambda: cluster.pubsub.statistics().delivered == 120)
+        assert cluster.pubsub.statistics().lag == 0
 
 
 async def test_a_slow_subscriber_delays_nobody_and_is_reported_in_the_end():
