@@ -34,6 +34,8 @@ LEASES: dict[str, Callable[[], LeaseConfig]] = {
 }
 """`benchmark`: what a dead member left is collected soon, and a new server opens sooner."""
 
+CROWD_ENDS_WITHIN_S = 120.0
+"""All of a crowd is to end in good order, on any machine."""
 
 LOOKUPS: dict[str, Callable[[str], IdentityLookup]] = {
     "db": lambda url: DbIdentityLookup(RedisIdentityStorage(url)),
@@ -60,7 +62,9 @@ def cluster_of(
         kinds=[*kinds(), *(crowd_kinds() if crowd else [])],
         messages=(Increment, ProcessorTime, ToldBytes, AskLoopLag, LoopLag, CallAll),
         remote=RemoteConfig.bind_to_localhost(),
-        config=ClusterConfig(node_name=node, lease=LEASES[lease]()),
+        config=ClusterConfig(
+            node_name=node, lease=LEASES[lease](), shutdown_timeout_s=CROWD_ENDS_WITHIN_S if crowd else 15.0
+        ),
         client=client,
         extensions=[LoopProbe()] if crowd else [],
     )
