@@ -129,8 +129,8 @@ class TestLists:
         member.system.event_stream.subscribe(TopologyChanged, changes.append)
 
         member._node.members_seen(())
-        turn = rounds._turn
-        await until(lambda: rounds._turn > turn + 20)
+        turn = rounds._gossip._turn
+        await until(lambda: rounds._gossip._turn > turn + 20)
 
         assert changes == []
         assert len(member.member_list.members) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dbgrains.actor.messages import Started
@@ -18,6 +18,7 @@ from dbgrains.providers.redis import RedisProvider
 from dbgrains.storage.redis import RedisIdentityStorage
 from dbgrains.storage.redis_state import RedisGrainState
 from dbgrains.testing.redis_server import EmbeddedRedis
+from tests.integration.worlds import LEASE
 from tests.waiting import until
 
 
@@ -48,7 +49,7 @@ def cluster(url: str, *, client: bool = False) -> Cluster:
         lookup=DbIdentityLookup(RedisIdentityStorage(url)),
         kinds=[] if client else [ClusterKind("counter", Props.from_producer(CounterActor))],
         remote=RemoteConfig.bind_to_localhost(),
-        config=ClusterConfig.for_tests(),
+        config=replace(ClusterConfig.for_tests(), lease=LEASE),
         client=client,
     )
     assert made.remote is not None
