@@ -1,8 +1,9 @@
 """Who is blocked, as members agree on it: per incarnation the latest word counts.
 
 A word is "blocked" or "cleared" with a version; whoever contradicts raises it. Of two words with one version
-"blocked" counts, so that merging is order-free. Each member forgets a word some time after it has heard it, by its own
-clock, and remembers the version: so a word that others still know does not come back.
+"blocked" counts, and of two that block the earlier one, whose reason is the first; so merging is order-free. Each
+member forgets a word some time after it has heard it, by its own clock, and remembers the version: so a word that
+others still know does not come back.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ GOSSIPED_MAX: Final = 500
 KEPT_MAX: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class BlockEntry:
     """The latest word on one incarnation."""
 
@@ -31,6 +32,14 @@ class BlockEntry:
     reason: str
     by: str
     """The member that said so."""
+
+    def outweighs(self, other: BlockEntry) -> bool:
+        """Whether this word counts and not `other`, of the same incarnation."""
+        return self._weight > other._weight
+
+    @property
+    def _weight(self) -> tuple[int, bool, float, str, str]:
+        return self.version, self.blocked, -self.since, self.reason, self.by
 
 
 Blocks: TypeAlias = Mapping[str, BlockEntry]
@@ -64,7 +73,7 @@ def merged(blocks: Blocks, others: Iterable[tuple[str, BlockEntry]], forgotten: 
             continue
         known = blocks if result is None else result
         before = known.get(member_id)
-        if before is None or entry > before:
+        if before is None or entry.outweighs(before):
             if result is None:
                 result = dict(blocks)
             result[member_id] = entry

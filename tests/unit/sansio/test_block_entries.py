@@ -20,7 +20,7 @@ entries = st.builds(
     BlockEntry,
     version=st.integers(1, 3),
     blocked=st.booleans(),
-    since=st.just(1.0),
+    since=st.sampled_from([1.0, 2.0]),
     reason=st.sampled_from(["", "silent"]),
     by=st.sampled_from(["a", "b"]),
 )
@@ -42,6 +42,14 @@ def test_the_first_reason_stays():
     blocks = blocked({}, "x", reason="silent", by="a", wall=1.0)
 
     assert blocked(blocks, "x", reason="other", by="b", wall=2.0) is blocks
+
+
+def test_of_two_members_that_block_without_knowing_of_each_other_the_first_gives_the_reason():
+    early = blocked({}, "x", reason="by hand", by="a", wall=1.0)
+    late = blocked({}, "x", reason="joined again", by="b", wall=2.0)
+
+    assert merged(early, late.items(), {}) is early
+    assert merged(late, early.items(), {}) == early
 
 
 def test_clearing_wins_over_the_block_it_answers_and_loses_to_a_later_one():
