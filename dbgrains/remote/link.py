@@ -337,10 +337,9 @@ class LinkReply(ReplyTo):
         try:  # what Serializers.encode does, without a call for it
             wire, encode = link.codecs[message.__class__]
             payload = encode(message)
-            size = len(payload)
         except Exception:  # noqa: BLE001  Serializers.encode says what is wrong
-            size = link.message_bytes_max + 1
-        if size > link.message_bytes_max or headers:
+            wire, payload = "", None
+        if payload is None or len(payload) > link.message_bytes_max or headers:
             try:
                 wire, payload = link.encode(message)
                 check_names("", headers)
@@ -348,9 +347,8 @@ class LinkReply(ReplyTo):
                 error.outcome = Outcome.RAN  # the handler did; what cannot travel is its answer
                 link.fail(request_id, error)
                 return
-            size = len(payload)
         link.replies.append((request_id, wire, payload, headers))
-        link.reply_bytes += size
+        link.reply_bytes += len(payload)
         if link.waiter is not None:
             link.wake()
 

@@ -115,18 +115,16 @@ class Outbox:
         try:  # what Serializers.encode does, without a call for it
             wire, encode = self._codecs[message.__class__]
             payload = encode(message)
-            size = len(payload)
         except Exception:  # noqa: BLE001  Serializers.encode says what is wrong
-            size = self._message_bytes_max + 1
-        if size > self._message_bytes_max or headers:
+            wire, payload = "", None
+        if payload is None or len(payload) > self._message_bytes_max or headers:
             try:
                 wire, payload = self._encode(message)
                 check_names(target, headers)
             except MessageError as error:
                 fail(call, 0, error)
                 return 0
-            size = len(payload)
-        size += self._bytes
+        size = self._bytes + len(payload)
         queue = self.queue
         waiting = len(queue)
         if waiting >= self._count_max or size > self._bytes_max:
