@@ -18,11 +18,14 @@ from _pytest.runner import runtestprotocol
 
 LOOK_EVERY_S = 0.05
 
-STOPPED_S = 0.5
+LATE_S = 0.1
 """A look that comes later than this ..."""
 
 BUSY_SHARE_MAX = 0.3
 """... while this process ran for less than this share of the time, came late because the process could not run."""
+
+STOPPED_S = 0.5
+"""So long in all, during one test, that leases may have ended and deadlines passed."""
 
 STOPPED = "stood still"
 """The property of a second run's reports that says for how long."""
@@ -33,7 +36,7 @@ class StandstillWatch:
 
     def __init__(self) -> None:
         self.stopped_s = 0.0
-        """The time for which this process stood still since it was started, in stops longer than STOPPED_S."""
+        """The time for which this process stood still since it was started."""
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, name="standstill-watch", daemon=True)
 
@@ -55,7 +58,7 @@ class StandstillWatch:
 def stood_still_s(passed_s: float, used_s: float) -> float:
     """For how long a process stood still, between two looks that are `passed_s` apart and in which it ran `used_s`."""
     late_s = passed_s - LOOK_EVERY_S
-    return late_s if late_s > STOPPED_S and used_s < BUSY_SHARE_MAX * late_s else 0.0
+    return late_s if late_s > LATE_S and used_s < BUSY_SHARE_MAX * late_s else 0.0
 
 
 class SecondRuns:
@@ -76,7 +79,7 @@ class SecondRuns:
         before_s = self._watch.stopped_s
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         stopped_s = self._watch.stopped_s - before_s
-        if stopped_s and isinstance(item, pytest.Function) and any(report.failed for report in reports):
+        if stopped_s > STOPPED_S and isinstance(item, pytest.Function) and any(report.failed for report in reports):
             item._initrequest()  # what its fixtures gave is gone
             reports = runtestprotocol(item, log=False, nextitem=nextitem)
             for report in reports:

@@ -195,7 +195,9 @@ class _Story:
         self._states[name] = "alive"
         newcomers = [f"newcomer-{number}" for number in range(NEWCOMERS_PER_MEMBER * self._plan.members)]
         for counter in newcomers:
-            reply = await self._cluster.request(counter, KIND, ReadCounter(), timeout=RETURN_TIMEOUT_S)
+            reply = await self._cluster.request(
+                counter, KIND, ReadCounter(), timeout=RETURN_TIMEOUT_S, idempotency_key=counter
+            )
             assert isinstance(reply, CounterValue)
             report.newcomers_of_healed += reply.member_id == id_of(process)
         self._screen.tell(

@@ -72,4 +72,4 @@ def test_a_process_that_was_busy_did_not_stand_still() -> None:
 
 
 def test_a_look_that_comes_a_little_late_means_nothing() -> None:
-    assert stood_still_s(passed_s=0.3, used_s=0.0) == 0.0
+    assert stood_still_s(passed_s=0.12, used_s=0.0) == 0.0
