@@ -3,6 +3,7 @@ FROM python:3.11-slim-bookworm
 
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
+COPY protos ./protos
 COPY dbgrains ./dbgrains
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore ".[hiredis]" \
     && useradd --system --no-create-home member
