@@ -28,7 +28,6 @@ from dbgrains.sansio.heartbeat import GossipKeys
 if TYPE_CHECKING:
     from dbgrains.cluster.grain_contract import GrainContract
     from dbgrains.cluster.node import Node
-    from dbgrains.sansio.gossip_state import State
 
 SERVICE: Final = "$contracts"
 """Name under which a member tells a contract: asked with a kind, answered with the shape as JSON."""
@@ -118,9 +117,13 @@ class ContractCheck:
             (member.id, _Question(kind, theirs, mine[kind].fingerprint))
             for member in node.topology.members
             if member.id != node.member.id
-            for kind, theirs in _told_by(node.gossiper.machine.state, member.id).items()
+            for kind, theirs in self._told_by(member.id).items()
             if kind in mine and mine[kind].fingerprint != theirs
         ]
+
+    def _told_by(self, member_id: str) -> Mapping[str, str]:
+        said = self._node.gossiper.machine.said(member_id, GossipKeys.CONTRACTS)
+        return said.by_kind if isinstance(said, Fingerprints) else {}
 
     async def _ask(self) -> None:
         """Ask for what is not known, one after the other. Whoever shows a fingerprint can tell what it stands for."""
@@ -179,9 +182,3 @@ class ContractCheck:
 
     def __repr__(self) -> str:
         return f"ContractCheck({len(self._known)} compared, {len(self._told)} told)"
-
-
-def _told_by(state: State, member_id: str) -> Mapping[str, str]:
-    owned = state.get(member_id)
-    entry = None if owned is None else owned.entries.get(GossipKeys.CONTRACTS)
-    return entry.value.by_kind if entry is not None and isinstance(entry.value, Fingerprints) else {}

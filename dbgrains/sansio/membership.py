@@ -197,6 +197,10 @@ class Membership:
         greeting = GossipRequest(self.cluster, self.my_id, news)
         return [Tell(member, greeting) for member in self.view.members if member.id != self.my_id]
 
+    def said(self, member_id: str, key: str) -> object:
+        """The latest that a member said under a key; None when nothing is known."""
+        return self._gossip.said(member_id, key)
+
     def heartbeat_of(self, member_id: str) -> MemberHeartbeat | None:
         """The latest of a member, or the own one."""
         said = self._gossip.said(member_id, GossipKeys.HEARTBEAT)

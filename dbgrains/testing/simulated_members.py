@@ -134,13 +134,11 @@ class SimulatedMembers:
         """Whether each member that runs knows that all of them see the same topology as itself."""
         these = self.up()
         for process in these:
-            state, view = process.machine.state, process.view
+            view = process.view
             if len(view) != len(these):
                 return False
             for other in these:
-                owned = state.get(other.id)
-                entry = None if owned is None else owned.entries.get(GossipKeys.TOPOLOGY)
-                if entry is None or entry.value != view.hash:
+                if process.machine.said(other.id, GossipKeys.TOPOLOGY) != view.hash:
                     return False
         return True
 
