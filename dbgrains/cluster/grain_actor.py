@@ -45,7 +45,9 @@ class Entry:
         self.answers_later = later is not None
         """It takes `respond` and `on_error`, and what it returns is no answer."""
         self.function: Callable[..., Any] = function if later is None else later
-        self.waits = method.is_stream or self.answers_later or handling_of(self.function) is Handling.MAY_WAIT
+        self.waits = (
+            method.is_stream or self.answers_later or handling_of(self.function) is not Handling.ASYNC_CANNOT_WAIT
+        )
         """A turn of it may wait."""
         self.is_simple = (
             method.mode is Mode.EXCLUSIVE and not method.is_stream and not method.oneway and not self.answers_later

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import UninterpretedOption
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from dbgrains import Cluster, ConfigError, GrainError, Outcome, RequestTimeoutError, SerializationError
+from dbgrains.cluster import generated
 from dbgrains.codegen.command import Job, write
 from dbgrains.sansio.grain_contract import differences
 from tests.integration.typed_grains import WORLDS, caller_in
@@ -254,3 +256,79 @@ def test_a_class_that_lacks_a_method_is_refused(protos: SimpleNamespace):
         protos.counter.CounterGrainActor.kind(object)
     with pytest.raises(ConfigError, match="expected a cluster, or a context"):
         protos.counter.get_counter_grain(SimpleNamespace(cluster=5), "c")
+
+
+KEEP = generated.rpc("keeper", "Keep", "keep", StringValue, None)
+KEPT = generated.rpc("keeper", "Kept", "kept", None, StringValue)
+OPTION = generated.rpc("keeper", "Option", "option", None, UninterpretedOption)
+
+
+class Keeper(generated.ServiceBase):
+    """Cannot wait, and answers with a message that it keeps."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self.text = StringValue()
+
+    async def keep(self, request: StringValue) -> None:
+        self.text = request
+
+    async def kept(self) -> StringValue:
+        return self.text
+
+    async def option(self) -> UninterpretedOption:
+        return UninterpretedOption(name=[UninterpretedOption.NamePart()])  # which has fields that are required
+
+
+class LateKeeper(Keeper):
+    """The same, with a method that is no `async def`: what it returns is awaited."""
+
+    def kept(self) -> Any:
+        return asyncio.sleep(0, result=self.text)
+
+
+class KeeperActor(generated.ServiceActor):
+    KIND = "keeper"
+    BASE = Keeper
+    CONTRACT = generated.contract(KIND, "Keeper", KEEP, KEPT, OPTION)
+
+
+class KeeperClient(generated.ServiceClient):
+    __slots__ = ()
+    CONTRACT = KeeperActor.CONTRACT
+
+    async def keep(self, request: StringValue) -> None:
+        KEEP.value(await self._send(KEEP, (request,), None))
+
+    async def kept(self) -> StringValue:
+        response: StringValue = KEPT.value(await self._send(KEPT, (), None))
+        return response
+
+    async def option(self) -> UninterpretedOption:
+        response: UninterpretedOption = OPTION.value(await self._send(OPTION, (), None))
+        return response
+
+
+@pytest.mark.parametrize("made", [Keeper, LateKeeper])
+@pytest.mark.parametrize("world", WORLDS)
+async def test_an_answer_is_the_callers_own(world: str, made: type[Keeper]):
+    async with caller_in(world, [KeeperActor.kind(made)]) as caller:
+        keeper = KeeperClient(caller, "k")
+        await keeper.keep(StringValue(value="tea"))
+
+        (await keeper.kept()).value = "changed"
+
+        assert (await keeper.kept()).value == "tea"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+async def test_an_answer_that_has_no_bytes_is_refused_wherever_the_grain_lives(world: str):
+    async with caller_in(world, [KeeperActor.kind(Keeper)]) as caller:
+        keeper = KeeperClient(caller, "k")
+
+        with pytest.raises(
+            SerializationError, match=r"keeper.Option: a google.protobuf.UninterpretedOption cannot be encoded"
+        ) as ran:
+            await keeper.option()
+
+    assert ran.value.outcome is Outcome.RAN
