@@ -63,7 +63,9 @@ def handling_of(handler: Callable[..., Any]) -> Handling:
             "a handler is a `def` or an `async def` without yield"
         )
     if flags & inspect.CO_COROUTINE:
-        return Handling.MAY_WAIT if _has_waiting_instruction(function.__code__) else Handling.ASYNC_CANNOT_WAIT
+        if getattr(function, "_never_suspends", False) or not _has_waiting_instruction(function.__code__):
+            return Handling.ASYNC_CANNOT_WAIT
+        return Handling.MAY_WAIT
     if flags & inspect.CO_ITERABLE_COROUTINE or _stands_for_a_coroutine_function(function):
         return Handling.MAY_WAIT
     return Handling.PLAIN
@@ -72,6 +74,15 @@ def handling_of(handler: Callable[..., Any]) -> Handling:
 def may_wait(function: F) -> F:
     """Say of a plain `def` that what it returns may be awaitable: its turns are run like those of an `async def`."""
     function._is_coroutine_marker = True  # type: ignore[attr-defined]  # as inspect.markcoroutinefunction of 3.12
+    return function
+
+
+def cannot_wait(function: F) -> F:
+    """Say of an `async def` that it awaits nothing but what cannot wait, which its author has made sure of.
+
+    To await a coroutine that cannot wait takes half the time of stepping it to its end.
+    """
+    function._never_suspends = True  # type: ignore[attr-defined]
     return function
 
 

@@ -17,7 +17,7 @@ from dbgrains.cluster.grain_base import GrainBase
 from dbgrains.cluster.grain_client import GrainCalls
 from dbgrains.cluster.grain_contract import GrainContract
 from dbgrains.cluster.grain_kind import GrainKind
-from dbgrains.cluster.grain_method import GrainMethod
+from dbgrains.cluster.grain_method import GrainMethod, MessageResult
 from dbgrains.cluster.grain_streams import read_stream
 from dbgrains.cluster.kind import ClusterKind
 from dbgrains.config import REQUEST_TIMEOUT_S_MAX, check_positive
@@ -158,17 +158,51 @@ def rpc(
         timeout_s=timeout_s,
         positional_count=len(parameters),
         shared_arguments=() if request is None else None,
+        message_result=None if stream or response is None else _message_result(response),
     )
+
+
+def _message_result(cls: type[Message]) -> MessageResult:
+    return MessageResult(
+        cls,
+        pack=cls.SerializeToString,
+        unpack=cls.FromString,
+        # A message that lacks a required field has no bytes, but could be copied.
+        copy=None if _requires(cls.DESCRIPTOR, set()) else cls.__deepcopy__,
+    )
+
+
+def _requires(message: Any, seen: set[str]) -> bool:
+    """Whether messages of a type, or those within them, have required fields."""
+    seen.add(message.full_name)
+    return any(
+        _is_required(field)
+        or (
+            field.message_type is not None
+            and field.message_type.full_name not in seen
+            and _requires(field.message_type, seen)
+        )
+        for field in message.fields
+    )
+
+
+def _is_required(field: Any) -> bool:
+    """Protobuf before 6.31 says it in another way, which later ones lack."""
+    required: bool = field.is_required if hasattr(field, "is_required") else field.label == field.LABEL_REQUIRED
+    return required
 
 
 class _Request:
     """The one argument of a method, or none."""
 
-    __slots__ = ("_cls", "_method")
+    __slots__ = ("_cls", "_method", "_pack", "_unpack")
 
     def __init__(self, method: str, cls: type[Message] | None) -> None:
         self._method = method
         self._cls = cls
+        if cls is not None:  # looked up once: protobuf's messages take long to find their own methods
+            self._pack: Callable[[Message], bytes] = cls.SerializeToString
+            self._unpack: Callable[[bytes], Message] = cls.FromString
 
     def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return args
@@ -181,29 +215,29 @@ class _Request:
         if type(request) is not cls:
             raise SerializationError(f"{self._method}: got {_described(request)}; expected {_name_of(cls)}")
         try:
-            return request.SerializeToString()
+            return self._pack(request)
         except Exception as error:
             raise _not_encoded(self._method, cls, error) from error
 
     def unpack(self, payload: bytes) -> tuple[Any, ...]:
-        cls = self._cls
-        if cls is None:
+        if self._cls is None:
             return ()
         try:
-            return (cls.FromString(payload),)
+            return (self._unpack(payload),)
         except DecodeError as error:
-            raise SerializationError(f"{self._method}: its request is no {_name_of(cls)}: {error}") from error
+            raise SerializationError(f"{self._method}: its request is no {_name_of(self._cls)}: {error}") from error
 
 
 class _Response:
     """What a method returns, or an item of its stream."""
 
-    __slots__ = ("_cls", "_method", "_read")
+    __slots__ = ("_cls", "_method", "_pack", "_unpack")
 
     def __init__(self, method: str, cls: type[Message]) -> None:
         self._method = method
         self._cls = cls
-        self._read: Callable[[bytes], Message] = cls.FromString
+        self._pack: Callable[[Message], bytes] = cls.SerializeToString
+        self._unpack: Callable[[bytes], Message] = cls.FromString
 
     def pack(self, value: Any) -> bytes:
         if type(value) is not self._cls:
@@ -211,13 +245,13 @@ class _Response:
                 f"{self._method} returned {_described(value)}; its .proto says {_name_of(self._cls)}"
             )
         try:
-            return value.SerializeToString()
+            return self._pack(value)
         except Exception as error:
             raise _not_encoded(self._method, self._cls, error) from error
 
     def unpack(self, payload: bytes) -> Any:
         try:
-            return self._read(payload)
+            return self._unpack(payload)
         except DecodeError as error:
             raise SerializationError(f"{self._method}: its response is no {_name_of(self._cls)}: {error}") from error
 

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from dbgrains.actor.can_wait import Handling, handling_of, may_wait
+from dbgrains.actor.can_wait import Handling, cannot_wait, handling_of, may_wait
 from dbgrains.actor.messages import Restarting, Started, Stopped, Stopping
-from dbgrains.actor.turn import step_to_end
+from dbgrains.actor.turn import INLINE, step_to_end
 from dbgrains.cluster.call_chain import CURRENT, Turn
 from dbgrains.cluster.grain_method import UnfitValue
 from dbgrains.cluster.grain_streams import StreamCancel, StreamNext, check_stream_count, open_stream, stream_message
@@ -34,10 +34,21 @@ if TYPE_CHECKING:
 class Entry:
     """How one class of grains does one method, for calls with values or for calls with bytes."""
 
-    __slots__ = ("answers_later", "bare_results", "function", "is_direct", "is_simple", "method", "waits")
+    __slots__ = (
+        "answers_later",
+        "bare_results",
+        "begin",
+        "function",
+        "is_simple",
+        "message_result",
+        "method",
+        "oneway",
+        "waits",
+    )
 
-    def __init__(self, method: GrainMethod, cls: type[GrainBase], *, bytes_come: bool) -> None:
+    def __init__(self, method: GrainMethod, cls: type[GrainBase], values_count: int | None) -> None:
         self.method = method
+        self.oneway = method.oneway
         function = getattr(cls, method.attribute, None)
         if not callable(function):
             raise ConfigError(f"{cls.__module__}.{cls.__qualname__} has no method {method.attribute!r}")
@@ -53,9 +64,27 @@ class Entry:
             method.mode is Mode.EXCLUSIVE and not method.is_stream and not method.oneway and not self.answers_later
         )
         """There is nothing about it but to call it."""
-        self.is_direct = self.is_simple and not bytes_come and not method.keywords
-        """The call itself is the arguments."""
+        self.begin = _beginning(self.function, method, values_count)
+        """`begin(grain, call)` calls it. UnfitValue when the bytes of the call are no arguments."""
         self.bare_results = method.bare_results
+        self.message_result = method.message_result
+
+
+def _beginning(
+    function: Callable[..., Any], method: GrainMethod, values_count: int | None
+) -> Callable[[object, Any], Any]:
+    """`function` with the arguments of a call. The usual ones are written out: a `*` takes the interpreter longer."""
+    match None if method.keywords else values_count:
+        case 0:
+            return lambda grain, _: function(grain)
+        case 1:
+            return lambda grain, call: function(grain, call.a0)
+        case 2:
+            return lambda grain, call: function(grain, call.a0, call.a1)
+        case 3:
+            return lambda grain, call: function(grain, call.a0, call.a1, call.a2)
+        case _:
+            return lambda grain, call: method.invoke(function, grain, call)
 
 
 def _later_form(method: GrainMethod, cls: type[GrainBase]) -> Callable[..., Any] | None:
@@ -72,9 +101,9 @@ def _later_form(method: GrainMethod, cls: type[GrainBase]) -> Callable[..., Any]
 def entries_of(methods: Iterable[GrainMethod], cls: type[GrainBase]) -> Mapping[type, Entry]:
     """What a class does for each class of calls. ConfigError when it lacks a method."""
     return {
-        call_class: Entry(method, cls, bytes_come=bytes_come)
+        call_class: Entry(method, cls, values_count)
         for method in methods
-        for call_class, bytes_come in zip(method.call_classes(), (False, True), strict=True)
+        for call_class, values_count in method.call_classes()
     }
 
 
@@ -101,7 +130,7 @@ class GrainActor:
         """A method that cannot wait: from its first line to its last."""
         method = entry.method
         try:
-            value = step_to_end(method.invoke(entry.function, self._grain, message))
+            value = step_to_end(entry.begin(self._grain, message))
             return method.accepted if method.oneway else method.reply(value)
         except Exception as error:  # noqa: BLE001 - whatever a method raises is for its caller
             return self._failed(context, method, error)
@@ -142,25 +171,34 @@ class QuickGrainActor(GrainActor):
 
     __slots__ = ()
 
-    def receive(self, context: GrainContext) -> Any:
+    @cannot_wait
+    async def receive(self, context: GrainContext) -> Any:
         """One turn."""
         message = context._message
         entry = self._entries.get(message.__class__)
-        if entry is not None:
-            if not entry.is_direct:
-                return self._at_once(context, entry, message)
-            # The commonest turn of all, with nothing that it does not need.
+        if entry is None:
+            return self._other(context, message)
+        if entry.oneway:
+            return self._at_once(context, entry, message)
+        # The commonest turn of all, with nothing that it does not need.
+        try:
+            value = await entry.begin(self._grain, message)
+        except Exception as error:  # noqa: BLE001 - whatever a method raises is for its caller
+            return self._failed(context, entry.method, error)
+        result = entry.message_result
+        if result is None:
+            if value.__class__ in entry.bare_results:
+                return value
+        elif value.__class__ is result.cls:
+            if context._sender is INLINE and result.copy is not None:
+                return result.copy(value)
             try:
-                entry.function(self._grain, *message).send(None)
-            except StopIteration as ended:
-                value = ended.value
-                if value.__class__ in entry.bare_results:
-                    return value
-            except Exception as error:  # noqa: BLE001 - whatever a method raises is for its caller
-                return self._failed(context, entry.method, error)
-            else:
-                raise RuntimeError(f"{entry.method.full_name} waited, although it contains no await")
-            return self._answer(context, entry.method, value)
+                return result.pack(value)
+            except Exception:  # noqa: BLE001  packed once more, to say what is wrong
+                return self._answer(context, entry.method, value)
+        return self._answer(context, entry.method, value)
+
+    def _other(self, context: GrainContext, message: Any) -> Any:
         if isinstance(message, StreamNext | StreamCancel):
             stream_message(context, message, context.sender)
             return None
@@ -209,10 +247,7 @@ class WaitingGrainActor(GrainActor):
         # Each turn says at its beginning whose it is, so nothing has to be taken back at its end.
         CURRENT.set(turn)
         try:
-            if entry.is_direct:
-                value = await entry.function(self._grain, *message)  # type: ignore[misc]
-            else:
-                value = await method.invoke(entry.function, self._grain, message)
+            value = await entry.begin(self._grain, message)
             if value.__class__ in entry.bare_results:
                 return value
             return method.accepted if method.oneway else method.reply(value)
@@ -221,7 +256,7 @@ class WaitingGrainActor(GrainActor):
         finally:
             turn.is_over = True
             work.turn = None
-            if work.somebody_waits:
+            if work.changed is not None:
                 work.tell()
 
     def _beside_others(self, context: GrainContext, entry: Entry, message: CallMessage) -> Any:
@@ -336,7 +371,7 @@ class WaitingGrainActor(GrainActor):
                 run.is_over = True
                 await self._take(entry, message, later)
                 return None
-            return method.reply(await method.invoke(entry.function, self._grain, message))
+            return method.reply(await entry.begin(self._grain, message))
         except Exception as error:  # noqa: BLE001 - whatever a method raises is for its caller
             return context.method_error(method, error)
 
@@ -370,7 +405,7 @@ class WaitingGrainActor(GrainActor):
         method = entry.method
         try:
             check_stream_count(context)
-            generator = method.invoke(entry.function, self._grain, message)
+            generator = entry.begin(self._grain, message)
         except DbgrainsError as error:
             answer(error)
         except Exception as error:  # noqa: BLE001 - whatever a method raises is for its caller

@@ -72,6 +72,11 @@ class TypedArguments:
         return self._parameters
 
     def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        for arg in args:
+            if arg is OMITTED:
+                break
+        else:
+            return args
         count = len(args)
         while count > self._required_count and args[count - 1] is OMITTED:
             count -= 1

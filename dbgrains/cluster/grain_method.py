@@ -12,8 +12,10 @@ holds for answers, the other way round; the commonest ones, single immutable val
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from dbgrains.cluster.grain_types import BARE
 from dbgrains.errors import MessageError, Outcome, SerializationError
@@ -24,35 +26,33 @@ if TYPE_CHECKING:
     from dbgrains.remote.serializer import Serializers
 
 
-C = TypeVar("C")
+S = TypeVar("S", bound=msgspec.Struct)
 
 OMITTED: Final = type("Omitted", (), {"__slots__": (), "__repr__": lambda _: "..."})()
 """In place of an argument that the caller left out."""
 
 
 class CallMessage:
-    """A call of one method. Each method has two subclasses, of `ValuesCall` and of `BytesCall`."""
+    """A call of one method. Each method has subclasses of its own, of `ValuesCall` and of `BytesCall`.
+
+    They and the answers are Structs, because nothing is made faster.
+    """
 
     __slots__ = ()
     method: GrainMethod
 
 
-class ValuesCall(tuple[Any, ...], CallMessage):
-    """A call that is its arguments. A tuple, because nothing is made faster."""
-
-    __slots__ = ()
+class ValuesCall(CallMessage, msgspec.Struct, frozen=True, eq=False):
+    """A call that is its arguments: they are the fields of a subclass, of which there is one per number of them."""
 
     def __repr__(self) -> str:
-        return f"{self.method.full_name}({', '.join(map(repr, self))})"
+        return f"{self.method.full_name}({', '.join(map(repr, msgspec.structs.astuple(self)))})"
 
 
-class BytesCall(CallMessage):
+class BytesCall(CallMessage, msgspec.Struct, frozen=True, eq=False):
     """A call whose arguments are bytes."""
 
-    __slots__ = ("payload",)
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+    payload: bytes
 
     def __repr__(self) -> str:
         return f"{self.method.full_name}({len(self.payload)} bytes)"
@@ -64,26 +64,23 @@ class ReplyMessage:
     __slots__ = ()
     method: GrainMethod
 
+
+class ValueReply(ReplyMessage, msgspec.Struct, frozen=True, eq=False):
+    """An answer that both sides may share."""
+
+    value: Any
+
     def __repr__(self) -> str:
         return f"answer of {self.method.full_name}"
 
 
-class ValueReply(ReplyMessage):
-    """An answer that both sides may share."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class BytesReply(ReplyMessage):
+class BytesReply(ReplyMessage, msgspec.Struct, frozen=True, eq=False):
     """An answer that is bytes. Without any: it is done, and there is nothing to return."""
 
-    __slots__ = ("payload",)
+    payload: bytes
 
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+    def __repr__(self) -> str:
+        return f"answer of {self.method.full_name}"
 
 
 class ArgumentCodec(Protocol):
@@ -106,6 +103,30 @@ class ValueCodec(Protocol):
     def unpack(self, payload: bytes) -> Any: ...
 
 
+class MessageResult:
+    """Results that are messages of one class, which know by themselves how to become bytes.
+
+    Their bytes are the answer, with no message around them; a caller in the same step gets a copy of its own instead,
+    if `copy` makes one that means the same. `pack` and `unpack` may raise anything: the method's `ValueCodec` is asked
+    then, for an error that says what it is.
+    """
+
+    __slots__ = ("cls", "copy", "pack", "unpack")
+
+    def __init__(
+        self,
+        cls: type,
+        *,
+        pack: Callable[[Any], bytes],
+        unpack: Callable[[bytes], Any],
+        copy: Callable[[Any], Any] | None,
+    ) -> None:
+        self.cls = cls
+        self.pack = pack
+        self.unpack = unpack
+        self.copy = copy
+
+
 class UnfitValue(Exception):
     """Bytes that are no arguments of a method, or a value that is no result of it. `error` is for the caller."""
 
@@ -120,6 +141,7 @@ class GrainMethod:
     __slots__ = (
         "_bytes_call",
         "_bytes_reply",
+        "_message_class",
         "_no_arguments",
         "_value_reply",
         "accepted",
@@ -130,6 +152,7 @@ class GrainMethod:
         "is_stream",
         "keywords",
         "kind",
+        "message_result",
         "mode",
         "name",
         "oneway",
@@ -139,7 +162,7 @@ class GrainMethod:
         "shared_arguments",
         "shared_results",
         "timeout_s",
-        "values_call",
+        "values_calls",
     )
 
     def __init__(
@@ -159,6 +182,7 @@ class GrainMethod:
         keywords: Sequence[str] = (),
         shared_arguments: Sequence[frozenset[type]] | None = None,
         shared_results: frozenset[type] = frozenset(),
+        message_result: MessageResult | None = None,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -179,20 +203,25 @@ class GrainMethod:
         self.shared_arguments = None if shared_arguments is None else tuple(shared_arguments)
         """Per argument the classes that need no bytes within a process; None when some argument always does."""
         self.shared_results = shared_results
+        self.message_result = message_result
+        self._message_class = None if message_result is None else message_result.cls
         self.bare_results: Final = shared_results & BARE
         """Classes of results that are answered as they are."""
-        self.values_call: Final = self._own(ValuesCall)
-        """Of its calls, those that need no bytes; made of the tuple of all arguments."""
+        self.values_calls: Final = tuple(
+            self._own(ValuesCall, count) for count in range(len(shared_arguments or ()) + 1)
+        )
+        """Of its calls, those that need no bytes, by the number of their arguments, which are `a0`, `a1` and so on."""
         self._bytes_call: Final = self._own(BytesCall)
         self._value_reply: Final = self._own(ValueReply)
         self._bytes_reply: Final = self._own(BytesReply)
         self.accepted: Final = self._bytes_reply(b"")
         """The answer without a value: the method has nothing to return, or a one-way call is taken."""
-        self._no_arguments: Final = self.values_call(())
+        self._no_arguments: Final = self.values_calls[0]()
 
-    def _own(self, base: type[C]) -> type[C]:
-        """A class of messages for this method alone."""
-        return type("Call" if issubclass(base, CallMessage) else "Reply", (base,), {"__slots__": (), "method": self})
+    def _own(self, base: type[S], fields_count: int = 0) -> type[S]:
+        """A class of messages for this method alone, with as many fields more."""
+        fields = [(f"a{number}", Any) for number in range(fields_count)]
+        return msgspec.defstruct(base.__name__, fields, bases=(base,), namespace={"method": self})  # type: ignore[return-value]
 
     # --- the caller's side --------------------------------------------------------------------------------
 
@@ -203,14 +232,19 @@ class GrainMethod:
         args = self.arguments.complete(args)
         shared = self.shared_arguments
         if shared is not None and all(arg.__class__ in ok for arg, ok in zip(args, shared, strict=False)):
-            return self.values_call(args)
+            return self.values_calls[len(args)](*args)
         return self._bytes_call(self.arguments.pack(args))
 
     def value(self, reply: Any) -> Any:
         """What the method returned, from its answer."""
         cls = reply.__class__
-        if cls in self.bare_results:
+        if cls is self._message_class or cls in self.bare_results:
             return reply
+        if cls is bytes and self.message_result is not None:
+            try:
+                return self.message_result.unpack(reply)
+            except Exception:  # noqa: BLE001  unpacked once more, to say what is wrong
+                return self._unpacked(reply)
         if cls is self._value_reply:
             return reply.value
         if cls is not self._bytes_reply:
@@ -218,28 +252,34 @@ class GrainMethod:
                 f"{self.full_name} was answered with {cls.__name__}: its caller and its grain mean different things",
                 outcome=Outcome.RAN,
             )
+        return self._unpacked(reply.payload)
+
+    def _unpacked(self, payload: bytes) -> Any:
         if self.result is None:
             return None
         try:
-            return self.result.unpack(reply.payload)
+            return self.result.unpack(payload)
         except MessageError as error:
             error.outcome = Outcome.RAN
             raise
 
     # --- the grain's side ---------------------------------------------------------------------------------
 
-    def call_classes(self) -> tuple[type[CallMessage], type[CallMessage]]:
-        """Of its calls: with values, and with bytes."""
-        return self.values_call, self._bytes_call
+    def call_classes(self) -> Iterator[tuple[type[CallMessage], int | None]]:
+        """Of its calls, each with the number of values that it holds; None when it holds bytes."""
+        yield self._bytes_call, None
+        for count, values_call in enumerate(self.values_calls):
+            yield values_call, count
 
     def invoke(self, function: Callable[..., Any], grain: object, message: Any) -> Any:
         """Call `function` with the arguments of a call. UnfitValue when its bytes are no arguments."""
-        args: tuple[Any, ...] = message
         if isinstance(message, BytesCall):
             try:
                 args = self.arguments.unpack(message.payload)
             except MessageError as error:
                 raise UnfitValue(error) from error
+        else:
+            args = msgspec.structs.astuple(message)
         if self.keywords and len(args) > self.positional_count:
             named = dict(zip(self.keywords, args[self.positional_count :], strict=False))
             return function(grain, *args[: self.positional_count], **named)
@@ -262,10 +302,11 @@ class GrainMethod:
         if value.__class__ in self.shared_results:
             return self._value_reply(value)
         try:
-            return self._bytes_reply(result.pack(value))
+            packed = result.pack(value)
         except MessageError as error:
             error.outcome = Outcome.RAN
             raise UnfitValue(error) from error
+        return packed if self.message_result is not None else self._bytes_reply(packed)
 
     # --- the wire -----------------------------------------------------------------------------------------
 
@@ -273,8 +314,8 @@ class GrainMethod:
         """Let calls and answers travel."""
         name = f"{self.kind}/{self.name}"
         calls: dict[type, Callable[[Any], bytes]] = {
-            self.values_call: self.arguments.pack,
             self._bytes_call: _payload_of,
+            **dict.fromkeys(self.values_calls, self._pack_values),
         }
         serializers.register_call(name, calls, self._bytes_call)
         if not self.is_stream:
@@ -283,6 +324,9 @@ class GrainMethod:
                 self._bytes_reply: _payload_of,
             }
             serializers.register_call(f"{name}:reply", replies, self._bytes_reply)
+
+    def _pack_values(self, message: ValuesCall) -> bytes:
+        return self.arguments.pack(msgspec.structs.astuple(message))
 
     def _pack_reply(self, reply: ValueReply) -> bytes:
         assert self.result is not None

@@ -34,12 +34,12 @@ class GrainWork:
     """What goes on in one activation."""
 
     __slots__ = (
-        "_changed",
         "_context",
         "_number",
         "_stamp",
         "answers",
         "beside",
+        "changed",
         "is_finishing",
         "runs",
         "streams",
@@ -50,7 +50,6 @@ class GrainWork:
     def __init__(self, context: GrainContext) -> None:
         self._context = context
         self._number = 0
-        self._changed: asyncio.Future[None] | None = None
         self._stamp = ""
         self.turn: Turn | None = None
         """The method that runs in a turn of the mailbox, and may wait."""
@@ -62,6 +61,8 @@ class GrainWork:
         self.streams: dict[int, StreamSource] = _NO_STREAMS
         self.answers: set[LaterAnswer] = _NOTHING
         """Calls that were taken to be answered later."""
+        self.changed: asyncio.Future[None] | None = None
+        """There when somebody wants to hear of it when something ends: see `tell`."""
         self.is_finishing = False
         """The activation ends as soon as its runs have."""
 
@@ -134,22 +135,17 @@ class GrainWork:
         turns = self.beside if self.turn is None else [*self.beside, self.turn]
         return {turn.number or -place: turn.mode for place, turn in enumerate(turns, start=1)}
 
-    @property
-    def somebody_waits(self) -> bool:
-        """Whether anybody wants to hear of it when something ends."""
-        return self._changed is not None
-
     def tell(self) -> None:
         """Something has ended: those who wait for it may look again."""
-        changed, self._changed = self._changed, None
+        changed, self.changed = self.changed, None
         if changed is not None:
             changed.set_result(None)
 
     async def change(self) -> None:
         """Wait until something has ended."""
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.wait((self._changed,))
+        if self.changed is None:
+            self.changed = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self.changed,))
 
     @property
     def is_busy(self) -> bool:

@@ -13,7 +13,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from dbgrains.actor.can_wait import Handling, handling_of
+from dbgrains.actor.can_wait import Handling, cannot_wait, handling_of
 
 
 async def numbers() -> AsyncIterator[int]:
@@ -259,6 +259,14 @@ def test_a_plain_function_that_says_it_returns_a_coroutine_may_wait() -> None:
         return awaits(context)
 
     assert handling_of(marked) is Handling.MAY_WAIT
+
+
+def test_a_function_that_awaits_only_what_cannot_wait_may_say_so() -> None:
+    @cannot_wait
+    async def told(context: Any) -> int:
+        return await no_await(context)
+
+    assert handling_of(told) is Handling.ASYNC_CANNOT_WAIT
 
 
 def test_a_handler_with_yield_is_refused_because_calling_it_handles_nothing() -> None:
