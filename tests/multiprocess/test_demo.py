@@ -77,7 +77,7 @@ async def test_the_demo_plays_on_a_given_server_with_a_given_number_of_members()
 async def test_no_process_is_left_whatever_ends_the_demo(ending):
     program = demo("--seconds", "60", "--counters", "40")
     process = program.process
-    await until(lambda: len([one for one in family_of(process) if "dbgrains.demo.member" in one.cmdline()]) == 3, 30)
+    await until(lambda: len([one for one in family_of(process) if "dbgrains.demo.member" in one.cmdline()]) == 3, 90)
     family = family_of(process)
 
     process.send_signal(ending)

@@ -41,7 +41,7 @@ class ProviderFactory(Protocol):
         """Remove a registration behind its member's back."""
 
 
-LEASE = LeaseConfig(ttl_s=2.4, renew_interval_s=0.5, margin_s=0.7, gap_s=0.6, quarantine_s=2.4, storage_timeout_s=0.45)
+LEASE = LeaseConfig(ttl_s=4.0, renew_interval_s=0.85, margin_s=1.1, gap_s=1.0, quarantine_s=4.0, storage_timeout_s=0.8)
 """Soon over, and no storage operation runs out of time because the machine is busy."""
 
 

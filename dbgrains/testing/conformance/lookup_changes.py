@@ -47,7 +47,7 @@ class LookupChanges:
     def config(self) -> ClusterConfig:
         """Leases that a busy machine can keep, and that are over soon."""
         lease = LeaseConfig(
-            ttl_s=4.5, renew_interval_s=0.9, margin_s=1.35, gap_s=1.2, quarantine_s=4.5, storage_timeout_s=0.82
+            ttl_s=8.0, renew_interval_s=1.0, margin_s=1.6, gap_s=1.3, quarantine_s=8.0, storage_timeout_s=0.9
         )
         return ClusterConfig(shutdown_timeout_s=5.0, lease=lease)
 

@@ -16,7 +16,7 @@ from dbgrains.lookups.identity_storage import (
     StaleRequest,
 )
 from dbgrains.sansio.identity import from_key_form, key_form
-from dbgrains.testing.conformance.storage_scene import BRIEF_S, Rules, Scene, owned_by
+from dbgrains.testing.conformance.storage_scene import Rules, Scene, owned_by
 
 
 class ClaimRules(Rules):
@@ -42,9 +42,9 @@ class ClaimRules(Rules):
         assert 10 < reply.lease_left_s <= 20
 
     async def test_a_record_is_taken_over_when_its_owners_lease_has_ended(self, scene: Scene) -> None:
-        a, b = await scene.node("a", ttl_s=BRIEF_S), await scene.node("b")
+        a, b = await scene.node("a"), await scene.node("b")
         token = await a.own("k/a")
-        await scene.factory.advance(BRIEF_S * 1.2)
+        await scene.lapse(a)
         [seen] = await b.storage.lookup(0, ["k/a"])
         assert isinstance(seen, Record)
         assert not seen.live
@@ -178,9 +178,9 @@ class ClaimRules(Rules):
         assert isinstance(await b.claim_one("k/a"), Claimed)
 
     async def test_a_late_release_does_not_delete_the_next_owners_record(self, scene: Scene) -> None:
-        a, b = await scene.node("a", ttl_s=BRIEF_S), await scene.node("b")
+        a, b = await scene.node("a"), await scene.node("b")
         old = await a.own("k/a")
-        await scene.factory.advance(BRIEF_S * 1.2)
+        await scene.lapse(a)
         token = await b.own("k/a")
 
         assert await a.storage.release(0, "a", [("k/a", old)]) == 0
@@ -204,20 +204,19 @@ class ClaimRules(Rules):
         assert await a.storage.lookup(0, ["k/a"]) == [None]
 
     async def test_reasserting_needs_a_running_lease(self, scene: Scene) -> None:
-        a = await scene.node("a", ttl_s=BRIEF_S)
+        a = await scene.node("a")
         token = await a.own("k/a")
-        await scene.factory.advance(BRIEF_S * 1.2)
+        await scene.lapse(a)
 
         assert await a.reassert(("k/a", token)) is None
 
     async def test_the_list_of_owned_records_has_pages_and_leaves_out_what_was_lost(self, scene: Scene) -> None:
-        a, b = await scene.node("a", ttl_s=0.5), await scene.node("b")
+        a, b = await scene.node("a"), await scene.node("b")
         tokens: dict[str, int] = {}
         for begin in range(0, 900, 225):
             keys = [f"k/{n}" for n in range(begin, begin + 225)]
-            await a.renew()
             tokens |= {k: r.token for k, r in zip(keys, await a.claim(*keys), strict=True) if isinstance(r, Claimed)}
-        await scene.factory.advance(0.6)
+        await scene.lapse(a)
         taken = [f"k/{n}" for n in range(0, 900, 9)]
         assert all(isinstance(r, Claimed) for r in await b.claim(*taken))
 

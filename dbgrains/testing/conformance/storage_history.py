@@ -14,7 +14,7 @@ from dbgrains.lookups.identity_storage import (
     ReassertCode,
     Record,
 )
-from dbgrains.testing.conformance.storage_scene import BRIEF_S, LONG_S, Rules, Scene, owned_by, patiently
+from dbgrains.testing.conformance.storage_scene import LONG_S, Rules, Scene, owned_by, patiently
 
 
 class HistoryRules(Rules):
@@ -93,9 +93,9 @@ class HistoryRules(Rules):
         token = await before.own("k/a")
         await scene.factory.flush()
         a = await scene.node("a", quarantine_s=LONG_S)
-        b = await scene.node("b", ttl_s=BRIEF_S, quarantine_s=LONG_S)
+        b = await scene.node("b", quarantine_s=LONG_S)
         assert await b.reassert(("k/a", token), restore=True) == [ReassertCode.RESTORED]
-        await scene.factory.advance(BRIEF_S * 1.2)
+        await scene.lapse(b)
 
         assert await a.reassert(("k/a", token - 1), restore=True) == [ReassertCode.LOST]
         assert await a.reassert(("k/a", token + 1), restore=True) == [ReassertCode.RESTORED]

@@ -8,7 +8,7 @@ from dbgrains.lookups.identity_storage import (
     SaveCode,
     StoredState,
 )
-from dbgrains.testing.conformance.storage_scene import BRIEF_S, Rules, Scene
+from dbgrains.testing.conformance.storage_scene import Rules, Scene
 
 
 class StateRules(Rules):
@@ -59,10 +59,10 @@ class StateRules(Rules):
         assert await a.save("k/a", token, 2, b"3") == (SaveCode.OK, 3)
 
     async def test_a_writer_that_lost_its_record_is_fenced(self, scene: Scene) -> None:
-        a, b = await scene.node("a", ttl_s=BRIEF_S), await scene.node("b")
+        a, b = await scene.node("a"), await scene.node("b")
         old = await a.own("k/a")
         await a.save("k/a", old, 0, b"a")
-        await scene.factory.advance(BRIEF_S * 1.2)
+        await scene.lapse(a)
         token = await b.own("k/a")
 
         reply = await a.storage.save(0, "k/a", "a", old, 1, b"late")

@@ -8,7 +8,7 @@ from dbgrains.lookups.identity_storage import (
     SweepCode,
     SweepReply,
 )
-from dbgrains.testing.conformance.storage_scene import BRIEF_S, LONG_S, Rules, Scene
+from dbgrains.testing.conformance.storage_scene import LONG_S, Rules, Scene
 
 
 class SweepRules(Rules):
@@ -44,11 +44,11 @@ class SweepRules(Rules):
 
     async def test_a_dead_members_records_go_in_batches_and_its_row_last(self, scene: Scene) -> None:
         a = await scene.node("a")
-        dead = await scene.node("dead", ttl_s=0.3)
+        dead = await scene.node("dead")
         keys = [f"k/{n}" for n in range(450)]
         await dead.claim(*keys[:225])
         await dead.claim(*keys[225:])
-        await scene.factory.advance(0.5)
+        await scene.lapse(dead)
 
         replies: list[SweepReply] = []
         while not replies or replies[-1].left:
@@ -67,9 +67,9 @@ class SweepRules(Rules):
 
     async def test_what_was_taken_over_meanwhile_stays(self, scene: Scene) -> None:
         a = await scene.node("a")
-        dead = await scene.node("dead", ttl_s=BRIEF_S)
+        dead = await scene.node("dead")
         await dead.claim("k/a", "k/b")
-        await scene.factory.advance(BRIEF_S * 1.2)
+        await scene.lapse(dead)
         token = await a.own("k/a")
 
         reply = await a.storage.sweep(0, "dead", 0.01)
