@@ -7,7 +7,6 @@ which a restart or a promotion may lose the newest part. Requests and replies pa
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +25,9 @@ Hook = Callable[[str], Awaitable[None]]
 class _Data:
     shards: dict[tuple[str, int], MemoryShard] = field(default_factory=dict)
     layouts: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> _Data:
+        return _Data({at: shard.copy() for at, shard in self.shards.items()}, dict(self.layouts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +77,19 @@ class MemoryDatabase:
         self._data = _Data()
 
     def snapshot(self) -> MemorySnapshot:
-        return MemorySnapshot(copy.deepcopy(self._data))
+        return MemorySnapshot(self._data.copy())
 
     def restart(self, lose_after: MemorySnapshot | None = None) -> None:
         """Restart with what is held, or without what was written after the snapshot."""
         if lose_after is not None:
-            self._data = copy.deepcopy(lose_after.data)
+            self._data = lose_after.data.copy()
         self._restarts += 1
 
     def promote(self, lose_after: MemorySnapshot | None = None, *, seed: int | None = None) -> MemoryDatabase:
         """The replica of this database as a new primary. This one keeps serving whoever is still connected."""
         replica = MemoryDatabase(self._clock, seed=self._seed + 1 if seed is None else seed)
         replica._offset_us = self._offset_us
-        replica._data = copy.deepcopy(self._data if lose_after is None else lose_after.data)
+        replica._data = (self._data if lose_after is None else lose_after.data).copy()
         replica.history_readable = self.history_readable
         return replica
 

@@ -16,8 +16,10 @@ program is stuck, and that is an error that names the tasks which wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from dbgrains.testing.round_loop import NEVER, RoundLoop
 
 T = TypeVar("T")
 
@@ -29,14 +31,14 @@ class DeadlockError(RuntimeError):
     """Every task waits for something that nothing will ever bring."""
 
 
-class VirtualEventLoop(asyncio.BaseEventLoop):
+class VirtualEventLoop(RoundLoop):
     """The loop itself, for a runner of your own: `asyncio.Runner(loop_factory=VirtualEventLoop)`."""
+
+    _stopping: bool
 
     def __init__(self, start_at: float = 0.0) -> None:
         super().__init__()
         self._virtual_now = start_at
-        self._clock_resolution = 1e-9
-        self._selector = _NothingToSelect(self)
 
     def time(self) -> float:
         return self._virtual_now
@@ -45,31 +47,15 @@ class VirtualEventLoop(asyncio.BaseEventLoop):
         """Let time pass without running anything: a process that is stopped, or code that blocks its loop."""
         self._virtual_now += seconds
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
-        raise RuntimeError(f"{func!r} wants a thread; there are none in virtual time")
-
-    # What BaseEventLoop asks of the loop that has a real selector:
-
-    def _process_events(self, event_list: list[Any]) -> None:
-        """Nothing ever comes in from outside."""
-
-    def _write_to_self(self) -> None:
-        """There is no other thread to be woken by."""
-
-
-class _NothingToSelect:
-    """In the place of a selector: waiting for input is what makes the time pass."""
-
-    def __init__(self, loop: VirtualEventLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            waiting = "\n  ".join(sorted(repr(task) for task in asyncio.all_tasks(self._loop)))
-            raise DeadlockError(f"stuck at {self._loop.time():.6f} s, no timer is left:\n  {waiting or 'no task'}")
-        if timeout > 0:
-            self._loop.pass_time(timeout)
-        return []
+    def _run_once(self) -> None:
+        """Called by `run_forever` until somebody stops it. Waiting for input is what makes the time pass."""
+        if not self._ready and not self._stopping:
+            wakes_at = self.wakes_at
+            if wakes_at == NEVER:
+                waiting = "\n  ".join(sorted(repr(task) for task in asyncio.all_tasks(self)))
+                raise DeadlockError(f"stuck at {self.time():.6f} s, no timer is left:\n  {waiting or 'no task'}")
+            self._virtual_now = max(self._virtual_now, wakes_at)
+        self.run_round()
 
 
 class VirtualClock:

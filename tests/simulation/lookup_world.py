@@ -68,8 +68,7 @@ class Registry:
     def __init__(self, world: World) -> None:
         self._world = world
         self._rows: dict[str, tuple[Member, float]] = {}
-        self._listed: tuple[Member, ...] = ()
-        self._number = 0
+        self._view = View(0, Topology(()))
 
     def beat(self, member: Member) -> View:
         self._rows[member.id] = (member, self._world.now + LEASE.ttl_s)
@@ -86,11 +85,10 @@ class Registry:
     def view(self) -> View:
         now = self._world.now
         self._rows = {id: row for id, row in self._rows.items() if row[1] > now}
-        listed = tuple(member for _, (member, _) in sorted(self._rows.items()))
-        if listed != self._listed:
-            self._listed = listed
-            self._number += 1
-        return View(self._number if self._world.ordered else 0, Topology(listed))
+        listed = tuple([self._rows[id][0] for id in sorted(self._rows)])
+        if listed != self._view.topology.members:
+            self._view = View(self._view.number + 1 if self._world.ordered else 0, Topology(listed))
+        return self._view
 
 
 class SimulatedMember:

@@ -53,6 +53,8 @@ def campaign(run_block: Callable[[range], Block], *, program: str, description: 
             )
             for story in block.stories:
                 _tell(story)
+    verdict = f"FAILED: {len(total.stories)} broke a promise" if total.stories else "PASSED"
+    _tell(f"{verdict}, {program}, {total.seeds} seeds from {options.first} in {time.monotonic() - began:.0f} s")
     return 1 if total.stories else 0
 
 

@@ -18,7 +18,7 @@ from dbgrains.testing import virtual_clock
 from tests.simulation.lookup_storm import NAMES, Storm
 from tests.simulation.lookup_world import LEASE, SLOTS, World
 
-SEEDS = range(int(os.environ.get("DBGRAINS_STORM_SEEDS", "400")))
+SEEDS = range(int(os.environ.get("DBGRAINS_STORM_SEEDS", "2000")))
 BLOCK = 50
 
 LOOKUPS: dict[str, Callable[[], IdentityLookup]] = {

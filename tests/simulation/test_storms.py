@@ -11,8 +11,8 @@ from dbgrains.testing.simulation.faults import ALL_FAULTS
 from dbgrains.testing.simulation.storm import Storm, explain, run_storm
 from tests.simulation.workload import STORM
 
-SEEDS = range(int(os.environ.get("DBGRAINS_STORM_SEEDS", "400")))
-BLOCK = 25
+SEEDS = range(int(os.environ.get("DBGRAINS_STORM_SEEDS", "2000")))
+BLOCK = 50
 """Seeds per test: few enough that a report is read, many enough that pytest costs nothing."""
 
 

@@ -9,7 +9,6 @@ clock, or is replaced by a replica that lags behind.
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
 from collections.abc import Callable
 from functools import partial
@@ -89,7 +88,7 @@ class SimulatedDatabase(MemoryDatabase):
         """The replica of this database as a new primary. This one keeps serving whoever is still connected."""
         replica = SimulatedDatabase(self._timeline, self._links, seed=self._seed + 1 if seed is None else seed)
         replica._offset_us = self._offset_us
-        replica._data = copy.deepcopy(self._data if lose_after is None else lose_after.data)
+        replica._data = (self._data if lose_after is None else lose_after.data).copy()
         replica.history_readable = self.history_readable
         return replica
 

@@ -17,20 +17,19 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import weakref
 from asyncio import events as asyncio_events
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NoReturn, TypeVar
+from contextvars import Context
+from typing import Any, Final, TypeVar
 
+from dbgrains.testing.round_loop import NEVER, RESOLUTION_S, RoundLoop
 from dbgrains.testing.virtual_clock import EPOCH_S, DeadlockError
 
 T = TypeVar("T")
 
 ROUNDS_MAX: Final = 20_000
 """Rounds of event loops at one instant; a program that needs more never lets time pass."""
-
-NEVER: Final = float("inf")
-
-_RESOLUTION_S: Final = 1e-9
 
 
 class ProcessCrashedError(RuntimeError):
@@ -82,15 +81,11 @@ class Timeline:
     def run(self, process: Process, story: Coroutine[Any, Any, T]) -> T:
         """Let time pass until `story`, which runs in `process`, has ended; return what it returns."""
         task = process.loop.create_task(story, name="story")
-        rounds = 0
-        while not task.done():
-            wakes_at = self._run_all()
-            if wakes_at is not None:
-                rounds = 0
-                self._jump(wakes_at)
-            elif (rounds := rounds + 1) > ROUNDS_MAX:
-                raise DeadlockError(f"time stands still at {self.now:.6f} s: {self._waiting()}")
-        return task.result()
+        while True:
+            self._run_all()
+            if task.done():
+                return task.result()
+            self._jump()
 
     def close(self) -> None:
         """End every process: cancel what runs in it, with time standing still."""
@@ -101,37 +96,41 @@ class Timeline:
         self.processes.clear()
         self._gone.clear()
 
-    def _run_all(self) -> float | None:
-        """Let each process do what it has to do now. None when any did; otherwise when the first of them wakes."""
-        ran = False
-        wakes_at = NEVER
-        for process in self.processes[:]:
-            if not process.is_running:
-                continue
-            due_at = process._due_at()
-            if due_at <= self.now:
-                ran = True
-                if not process._run_until_idle():
-                    raise DeadlockError(f"time stands still at {self.now:.6f} s: {self._waiting()}")
-                if self.on_round is not None:
-                    self.on_round(process)
-            elif due_at < wakes_at:
-                wakes_at = due_at
-        return None if ran else wakes_at
+    def _run_all(self) -> None:
+        """Let all processes do what they have to do now, and what that gives the others to do, until all wait."""
+        now = self.now
+        ran = True
+        for _ in range(ROUNDS_MAX):
+            if not ran:
+                return
+            ran = False
+            for process in self.processes[:]:
+                if (process.loop._ready or process.wakes_at <= now) and process.is_running:
+                    ran = True
+                    if not process._run_until_idle():
+                        raise self._stands_still()
+                    if self.on_round is not None:
+                        self.on_round(process)
+        raise self._stands_still()
 
-    def _jump(self, at: float) -> None:
-        """Move on to the next moment at which anything happens: a process wakes at `at`, or an event comes before."""
+    def _jump(self) -> None:
+        """Move on to the next moment at which anything happens: a process wakes, or an event comes before."""
         events = self._events
-        if events and events[0][0] < at:
-            at = events[0][0]
+        at = events[0][0] if events else NEVER
+        for process in self.processes:
+            if process.wakes_at < at and process.is_running:
+                at = process.wakes_at
         if at == NEVER:
             raise DeadlockError(f"stuck at {self.now:.6f} s, no timer is left: {self._waiting()}")
         if at > self.now:
             self.now = at
         while events and events[0][0] <= self.now:
-            _, _, event = heapq.heappop(events)
+            event = heapq.heappop(events)[2]
             if not event.is_cancelled:
                 event.act()
+
+    def _stands_still(self) -> DeadlockError:
+        return DeadlockError(f"time stands still at {self.now:.6f} s: {self._waiting()}")
 
     def _waiting(self) -> str:
         tasks = sorted(
@@ -153,6 +152,8 @@ class Process:
         self.rate = rate
         self.is_paused = False
         self.has_crashed = False
+        self.wakes_at = NEVER
+        """When its first timer is due, in true time; or before that, when the timer was cancelled."""
         self.loop = ProcessLoop(self)
         self.clock = ProcessClock(self.loop)
         self.errors: list[str] = []
@@ -179,6 +180,7 @@ class Process:
         """Let its clock run faster or slower from now on."""
         self._offset_s += self.timeline.now * (self.rate - rate)
         self.rate = rate
+        self._look_at_timers()
 
     # --- whether it runs
 
@@ -251,20 +253,11 @@ class Process:
         self.spawn(work).add_done_callback(tell)
         return await caller
 
-    def _due_at(self) -> float:
-        """When it has something to do, in true time."""
-        loop = self.loop
-        if loop._ready:
-            return 0.0
-        scheduled = loop._scheduled
-        while scheduled:
-            timer = scheduled[0]
-            if not timer._cancelled:
-                due_at: float = (timer._when - self._offset_s) / self.rate  # type: ignore[attr-defined]
-                # What the conversion between clocks takes away must not make a timer late for ever.
-                return due_at if due_at > self.timeline.now + _RESOLUTION_S else 0.0
-            loop._drop_timer()
-        return NEVER
+    def _look_at_timers(self) -> None:
+        """When does it have to do something again?"""
+        due_at = self.true_time(self.loop.wakes_at)
+        # What the conversion between clocks takes away must not make a timer late for ever.
+        self.wakes_at = due_at if due_at > self.timeline.now + RESOLUTION_S else 0.0
 
     def _run_until_idle(self) -> bool:
         """Everything that it can do at this instant; False when there is no end to that."""
@@ -272,20 +265,21 @@ class Process:
         around = asyncio_events._get_running_loop()  # of an async test, or another simulation
         asyncio_events._set_running_loop(loop)
         try:
-            loop._run_round()
+            loop.run_round()
             rounds = 0
             while loop._ready and rounds < ROUNDS_MAX:
-                loop._run_round()
+                loop.run_round()
                 rounds += 1
         finally:
             asyncio_events._set_running_loop(around)
+            self._look_at_timers()
         return not loop._ready
 
     def _dispose(self) -> None:
         """Cancel everything, also what does not want to end, and close the loop."""
         self.loop.set_exception_handler(lambda loop, context: None)
         for _ in range(100):
-            tasks = asyncio.all_tasks(self.loop)
+            tasks = self.loop.unfinished()
             if not tasks:
                 break
             for task in tasks:
@@ -310,89 +304,65 @@ class ProcessClock:
         return EPOCH_S + self.now()
 
 
-class ProcessLoop(asyncio.BaseEventLoop):
+class ProcessLoop(RoundLoop):
     """The event loop of one process; run round by round by the timeline."""
-
-    _ready: Any
-    _scheduled: list[asyncio.TimerHandle]
-    _timer_cancelled_count: int
 
     def __init__(self, process: Process) -> None:
         super().__init__()
         self.process = process
-        self._clock_resolution = _RESOLUTION_S
         self._skipped_s = 0.0
+        self._tasks: list[weakref.ref[asyncio.Task[Any]]] = []
         self.set_exception_handler(self._unconsumed)
-        self.set_task_factory(self._create_task)  # type: ignore[arg-type]
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return _NumberedFuture(loop=self)
-
-    def _create_task(self, _: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], **named: Any) -> asyncio.Task[T]:
-        return _NumberedTask(work, loop=self, **named)
 
     def time(self) -> float:
         process = self.process
         return process.timeline.now * process.rate + process._offset_s + self._skipped_s
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
-        raise RuntimeError(f"{func!r} wants a thread; there are none in virtual time")
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        process = self.process
+        due_at = process.true_time(when)
+        if due_at < process.wakes_at:
+            process.wakes_at = due_at
+        return super().call_at(when, callback, *args, context=context)
 
-    def _run_round(self) -> None:
-        """What `BaseEventLoop._run_once` does, without anything to select from: timers that are due, then all that
-        is ready by now."""
-        now = self.time() + _RESOLUTION_S
-        scheduled, ready = self._scheduled, self._ready
-        while scheduled:
-            timer = scheduled[0]
-            if not timer._cancelled:
-                if timer._when > now:  # type: ignore[attr-defined]
-                    break
-                ready.append(timer)
-            self._drop_timer()
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+    def create_future(self) -> asyncio.Future[Any]:
+        return _NumberedFuture(loop=self)
 
-    def _drop_timer(self) -> None:
-        """Take the first timer off the list."""
-        timer = heapq.heappop(self._scheduled)
-        timer._scheduled = False  # type: ignore[attr-defined]
-        if timer._cancelled:
-            self._timer_cancelled_count -= 1
+    def create_task(self, coro: Coroutine[Any, Any, T], **named: Any) -> asyncio.Task[T]:  # type: ignore[override]
+        task: asyncio.Task[T] = _NumberedTask(coro, loop=self, **named)
+        self._tasks.append(weakref.ref(task))
+        return task
+
+    def unfinished(self) -> list[asyncio.Task[Any]]:
+        """The tasks that still run, oldest first."""
+        tasks = [reference() for reference in self._tasks]
+        return [task for task in tasks if task is not None and not task.done()]
 
     def _unconsumed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         self.process.errors.append(f"{context.get('message')}: {error!r}" if error else str(context.get("message")))
 
-    # What BaseEventLoop asks of the loop that has a real selector:
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """Nothing comes in from outside of the timeline."""
+class _NumberedFuture(asyncio.Future[Any]):
+    """Its hash is a number and not an address, so that a set of these has the same order in every run. Most are
+    never asked for it."""
 
-    def _write_to_self(self) -> None:
-        """There is no other thread to be woken by."""
-
-
-class _Numbered:
-    """Its hash is a number and not an address, so that a set of these has the same order in every run."""
-
-    def __init__(self, *args: Any, loop: ProcessLoop, **named: Any) -> None:
-        # Before the rest: a task puts itself into a set while it is made.
-        self._number = next(loop.process.timeline._hashes)
-        super().__init__(*args, loop=loop, **named)  # type: ignore[call-arg]
+    _number: int
 
     def __hash__(self) -> int:
-        return self._number
+        try:
+            return self._number
+        except AttributeError:
+            loop: Any = self.get_loop()
+            number: int = next(loop.process.timeline._hashes)
+            self._number = number
+            return number
 
 
-class _NumberedTask(_Numbered, asyncio.Task[Any]):
-    pass
-
-
-class _NumberedFuture(_Numbered, asyncio.Future[Any]):
-    pass
+class _NumberedTask(asyncio.Task[Any]):
+    __hash__ = _NumberedFuture.__hash__
 
 
 def running_process() -> Process:
