@@ -15,13 +15,13 @@ import pytest
 
 from dbgrains.actor.cell import Cell
 from dbgrains.lookups import reconcile
-from dbgrains.lookups.identity_storage import LeaseTerms
+from dbgrains.lookups.identity_storage import LeaseTerms, SaveCode, SaveReply
 from dbgrains.sansio import lease as decide
 from dbgrains.sansio.era import Confirmed, Era, Mode, Unconfirmed, Unverified, mode_of, refreshed
 from dbgrains.sansio.lease import Phase, ShardLease, Step, permission, renewed
 from dbgrains.sansio.storage_replies import LeaseCode
 from dbgrains.storage.memory import MemoryIdentityStorage
-from dbgrains.storage.memory_rows import Moment, Terms
+from dbgrains.storage.memory_rows import Moment, StateCell, Terms
 from dbgrains.storage.memory_shard import MemoryShard
 from dbgrains.testing.simulation.database import SimulatedDatabase
 
@@ -154,6 +154,43 @@ def no_token_floor(patch: pytest.MonkeyPatch) -> None:
             return await perform(self, *args, **named)
 
         patch.setattr(MemoryIdentityStorage, verb, forgetful)
+
+
+def no_fenced_writes(patch: pytest.MonkeyPatch) -> None:
+    """A write of a state is compared with the stored version, and with no token."""
+
+    def save(self: MemoryShard, key: str, member: str, token: int, version: int, payload: bytes | None) -> SaveReply:
+        cell = self.cells.get(key, StateCell(0, 0, None))
+        if cell.version != version:
+            return SaveReply(SaveCode.CONFLICT, version=cell.version)
+        self.cells[key] = StateCell(version + 1, token, payload)
+        return SaveReply(SaveCode.OK, version=version + 1)
+
+    patch.setattr(MemoryShard, "save", save)
+
+
+def no_versions(patch: pytest.MonkeyPatch) -> None:
+    """The owner of a record writes over whatever is stored."""
+    save = MemoryShard.save
+
+    def saved(self: MemoryShard, key: str, member: str, token: int, version: int, payload: bytes | None) -> SaveReply:
+        return save(self, key, member, token, self.load(key).version, payload)
+
+    patch.setattr(MemoryShard, "save", saved)
+
+
+def writes_that_are_not_kept(patch: pytest.MonkeyPatch) -> None:
+    """Every third write is accepted and forgotten."""
+    save = MemoryShard.save
+
+    def saved(self: MemoryShard, key: str, *args: Any) -> SaveReply:
+        before = self.cells.get(key)
+        reply = save(self, key, *args)
+        if reply.code is SaveCode.OK and before is not None and reply.version % 3 == 0:
+            self.cells[key] = before
+        return reply
+
+    patch.setattr(MemoryShard, "save", saved)
 
 
 @contextmanager

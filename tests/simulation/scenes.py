@@ -15,6 +15,7 @@ from typing import Any
 
 from dbgrains import ClusterKind, DbgrainsError, GrainCell, Props, Started
 from dbgrains.actor.future import Future
+from dbgrains.storage.redis_state import RedisGrainState
 from dbgrains.testing.simulation.checkers import PROTOCOL
 from dbgrains.testing.simulation.history import Turn, Violation
 from dbgrains.testing.simulation.simulation import SimulatedMember, Simulation, Stage
@@ -47,6 +48,11 @@ class Entry:
 
 
 @dataclass
+class Save:
+    """Write a state into the database."""
+
+
+@dataclass
 class Leave:
     """Deactivate."""
 
@@ -65,6 +71,9 @@ class Actor:
             case Tell(after_s):
                 await asyncio.sleep(after_s)
                 return await context.cluster.request("ledger", "ledger", Entry(context.identity, context.token), 0.5)
+            case Save():
+                await RedisGrainState(context, int, default=0).save(context.token)
+                return True
             case Leave():
                 context.deactivate()
                 return True
@@ -89,7 +98,7 @@ STAGE = Stage(
         ClusterKind(KIND, Props.from_producer(lambda: Actor(sim))),
         ClusterKind("ledger", Props.from_producer(lambda: Ledger(sim))),
     ],
-    messages=(Act, Tell, Entry, Leave),
+    messages=(Act, Tell, Entry, Save, Leave),
 )
 LEASE = STAGE.config.lease
 
@@ -298,6 +307,21 @@ async def rolled_back_record_of_another(scene: Scene) -> None:
         await asyncio.sleep(0.02)
     if sim.now - began > 1.0:
         sim.history.violation("y was interrupted", f"for {sim.now - began:.3f} s")
+
+
+async def write_that_arrives_after_the_takeover(scene: Scene) -> None:
+    """`a` writes its state, and is cut off while that is on its way; it arrives when somebody else has x."""
+    a = scene.a
+    a.link.late = 1.0
+    saving = a.spawn(a.cluster.request("x", KIND, Save(), 0.5))
+    await asyncio.sleep(0.02)
+    a.link.late = 0.0
+    scene.cut_off(a)
+    scene.call(scene.b)
+    await scene.taken_over()
+    await asyncio.sleep(a.link.late_s_max)
+    with suppress(DbgrainsError):
+        await a.process.run(_result(saving))
 
 
 async def _activate_here(member: SimulatedMember, identity: str, kind: str = KIND, message: object = ACT) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from dbgrains.testing.simulation.storm import run_storm
 from tests.simulation import ablations, scenes
 from tests.simulation.ablations import Ablation, without
 from tests.simulation.scenes import Play, play
+from tests.simulation.test_storms import storm_of
 
 SEEDS = range(3)
 
@@ -26,6 +28,7 @@ class Defence:
 
 I1 = "I1 two activations can act"
 I3 = "I3 an older activation acts after a newer one"
+I11 = "I11 an older activation wrote after a newer one"
 STUCK = "y was interrupted"
 
 DEFENCES = [
@@ -40,6 +43,7 @@ DEFENCES = [
     Defence("R2 drop what lapsed", ablations.keep_what_lapsed, scenes.lapse_and_rolled_back_takeover, I1),
     Defence("R4 confirm by", ablations.no_confirm_by, scenes.renewals_pass_and_reassertions_do_not, I1),
     Defence("token floor", ablations.no_token_floor, scenes.everybody_killed_and_clock_back, I3),
+    Defence("fenced writes", ablations.no_fenced_writes, scenes.write_that_arrives_after_the_takeover, I11),
     Defence("R6 orphan release", ablations.no_orphan_release, scenes.rolled_back_record_of_another, STUCK),
 ]  # fmt: skip
 NAMES = [defence.name for defence in DEFENCES]
@@ -61,3 +65,13 @@ def test_without_the_defence_the_wrong_thing_happens_and_is_noticed(defence: Def
             found.append({violation.rule for violation in play(defence.scene, seed, rate=defence.rate)})
 
     assert any(defence.breaks in rules for rules in found), found
+
+
+@pytest.mark.parametrize("ablation", [ablations.no_versions, ablations.writes_that_are_not_kept])
+def test_storms_notice_states_that_are_written_over_or_not_kept(ablation: Ablation):
+    found = set()
+    with without(ablation):
+        for seed in range(1, 13):
+            found |= {violation.rule for violation in run_storm(storm_of(seed), seed).violations}
+
+    assert any(rule.startswith("I11") for rule in found), found

@@ -8,16 +8,19 @@ from collections.abc import Iterable
 import pytest
 
 from dbgrains.errors import OverloadedError
+from dbgrains.lookups.identity_storage import StoredState
 from dbgrains.testing.simulation.checkers import (
     Linearizable,
     Totals,
     calls_end_once,
     one_at_a_time,
+    states_are_lines,
     tokens_are_one_members,
     tokens_never_fall,
 )
 from dbgrains.testing.simulation.history import History, Interval, Turn, Violation
 from dbgrains.testing.simulation.linearizability import COUNTER, REGISTER, Operation, is_linearizable
+from dbgrains.testing.simulation.states import Loaded, Saved
 from dbgrains.testing.simulation.timeline import Timeline
 
 
@@ -34,6 +37,10 @@ def rules(found: Iterable[Violation]) -> list[str]:
 
 def interval(member: str, token: int, began: float, ended: float, identity: str = "x") -> Interval:
     return Interval("kind", identity, token, member, began, ended)
+
+
+def saved(at: float, token: int, version: int, before: Saved | None, *, lost_at: float = 0.0) -> Saved:
+    return Saved(at, "kind/x", f"m{token}", token, version, b"%d" % version, lost_at, before)
 
 
 # --- I1 to I3
@@ -206,3 +213,49 @@ def test_a_question_with_too_many_orders_stays_open(history: History):
 
     assert rules(checker(history)) == []
     assert checker.undecided == 1
+
+
+# --- I11
+
+
+def test_writes_on_top_of_each_other_by_rising_tokens_are_fine_and_so_are_their_readers(history: History):
+    first = saved(1, 1, 1, None)
+    second = saved(2, 2, 2, first)
+    history.states.saved += [first, second]
+    history.states.loaded += [
+        Loaded(0.5, "kind/x", StoredState(0, 0, None), None),
+        Loaded(3, "kind/x", StoredState(2, 2, b"2"), second),
+    ]
+
+    assert rules(states_are_lines(history)) == []
+
+
+def test_a_version_that_does_not_follow_on_what_it_stands_on_is_found(history: History):
+    first = saved(1, 1, 1, None)
+    history.states.saved += [first, saved(2, 1, 3, first)]
+
+    assert rules(states_are_lines(history)) == ["I11 the versions of a state are no line"]
+
+
+def test_a_write_by_an_older_token_than_wrote_or_acted_before_is_found(history: History):
+    newer = saved(1, 5, 1, None)
+    history.states.saved += [newer, saved(2, 4, 2, newer)]
+    history.turns += [Turn(2.5, "kind", "y", 7, "m7", 0)]
+    history.states.saved += [Saved(3, "kind/y", "m6", 6, 1, b"", 0.0, None)]
+
+    assert rules(states_are_lines(history)) == ["I11 an older activation wrote after a newer one"] * 2
+
+
+def test_what_acted_before_the_database_lost_something_or_on_another_one_does_not_count(history: History):
+    history.turns += [Turn(2, "kind", "x", 7, "m7", 0)]
+    history.states.saved += [saved(3, 6, 1, None, lost_at=2.5), saved(4, 6, 1, None, lost_at=float("inf"))]
+
+    assert rules(states_are_lines(history)) == []
+
+
+def test_a_reader_that_does_not_find_what_was_accepted_is_found(history: History):
+    first = saved(1, 1, 1, None)
+    history.states.saved += [first]
+    history.states.loaded += [Loaded(2, "kind/x", StoredState(0, 0, None), first)]
+
+    assert rules(states_are_lines(history)) == ["I11 a state that was accepted is not there"]

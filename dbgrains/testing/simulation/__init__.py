@@ -3,6 +3,7 @@
     timeline    processes, each with its own event loop and clock, in one thread and in virtual time
     network     streams between them
     database    the database behind the members' storage, and everything that can be wrong with it
+    states      what grains have written into it, and on top of what
     membership  the registry in which members find each other
     simulation  members and clients in all this: the product's own classes
     faults      what may happen, as values that a seed decides

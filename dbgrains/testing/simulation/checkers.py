@@ -3,6 +3,8 @@
 one_at_a_time          I1  the intervals in which activations of one identity can act do not overlap
 tokens_are_one_members I2  a token of an identity belongs to one incarnation
 tokens_never_fall      I3  turns of an identity begin with tokens that never fall
+states_are_lines       I11 each accepted write of a state stands on the one before, none is by an older activation
+                           than has acted, and what was accepted is found, unless the database lost it
 calls_end_once             every call has exactly one end, in time; what "did not start" was not run, and
                            nothing is run twice
 totals_hold                an acknowledged increment is never lost, and counted once
@@ -15,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
+from dbgrains.sansio.identity import key_form
 from dbgrains.testing.simulation.history import Call, History, Interval, Violation
 from dbgrains.testing.simulation.linearizability import Model, Operation, is_linearizable
 
@@ -64,6 +67,32 @@ def tokens_never_fall(history: History) -> Iterable[Violation]:
                 turn.at,
             )
         last[turn.kind, turn.identity] = turn
+
+
+def states_are_lines(history: History) -> Iterable[Violation]:
+    """I11: per state one line of writes, by tokens that never fall."""
+    acted: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    if history.states.saved:
+        for turn in history.turns:
+            acted[key_form(turn.kind, turn.identity)].append((turn.at, turn.token))
+    for save in history.states.saved:
+        name, before = f"{save.key}: version {save.version} by {save.member} with token {save.token}", save.before
+        expected = before.version + 1 if before is not None else 1
+        if save.version != expected:
+            yield Violation("I11 the versions of a state are no line", f"{name}, expected {expected}", save.at)
+        newest = max((token for at, token in acted[save.key] if save.lost_at < at < save.at), default=0)
+        if before is not None:
+            newest = max(newest, before.token)
+        if save.token < newest:
+            yield Violation(
+                "I11 an older activation wrote after a newer one", f"{name}, after one with {newest}", save.at
+            )
+    for load in history.states.loaded:
+        stored = (load.last.version, load.last.token, load.last.payload) if load.last is not None else (0, 0, None)
+        if (load.found.version, load.found.token, load.found.payload) != stored:
+            yield Violation(
+                "I11 a state that was accepted is not there", f"{load.key}: {load.found} is stored", load.at
+            )
 
 
 def calls_end_once(history: History, *, slack_s: float = 0.5, timeout_s: float = 1.0) -> Iterable[Violation]:
@@ -155,5 +184,11 @@ class Linearizable:
                 yield Violation("not linearizable", f"{kind}/{identity}: {len(operations)} calls", operations[0].began)
 
 
-PROTOCOL: Final[tuple[Checker, ...]] = (one_at_a_time, tokens_are_one_members, tokens_never_fall, calls_end_once)
+PROTOCOL: Final[tuple[Checker, ...]] = (
+    one_at_a_time,
+    tokens_are_one_members,
+    tokens_never_fall,
+    states_are_lines,
+    calls_end_once,
+)
 """What holds for every kind of grain, under every fault."""

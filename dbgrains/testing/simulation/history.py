@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dbgrains.errors import Outcome, RequestError
+from dbgrains.testing.simulation.states import States
 from dbgrains.testing.simulation.timeline import Process, Timeline
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ class History:
         self.turns: list[Turn] = []
         self.calls: list[Call] = []
         self.notes: list[Note] = []
+        self.states = States()
+        """What became of the states of grains in the database."""
+
         self.violations: list[Violation] = []
         """What was found while it ran: exceptions that nobody consumed, and what a story reports."""
         self.ended_at = FOREVER
@@ -151,7 +155,7 @@ class History:
     def fingerprint(self) -> str:
         """Equal for two runs in which the same things happened at the same times."""
         digest = hashlib.blake2b(digest_size=12)
-        for part in (self.intervals, self.turns, self.calls, self.notes, self.violations):
+        for part in (self.intervals, self.turns, self.calls, self.notes, self.states, self.violations):
             digest.update(repr(part).encode())
         return digest.hexdigest()
 

@@ -37,7 +37,7 @@ from dbgrains.sansio.identity import ulid
 from dbgrains.storage.memory import MemoryIdentityStorage
 from dbgrains.storage.memory_shard import MemoryShard
 from dbgrains.testing.cluster_fixture import open_storage
-from dbgrains.testing.simulation.database import DatabaseLink, SimulatedDatabase
+from dbgrains.testing.simulation.database import DatabaseLink, SimulatedDatabase, SimulatedStorage
 from dbgrains.testing.simulation.history import History, Watcher
 from dbgrains.testing.simulation.membership import SimulatedProvider, SimulatedRegistry
 from dbgrains.testing.simulation.network import EVERYBODY, SimulatedNetwork
@@ -85,7 +85,7 @@ class Stage:
     lookup: Callable[[Simulation, Process, MemoryIdentityStorage], IdentityLookup] = lambda sim, process, storage: (
         DbIdentityLookup(storage)
     )
-    storage: Callable[[SimulatedDatabase, int], MemoryIdentityStorage] = lambda database, shards: MemoryIdentityStorage(
+    storage: Callable[[SimulatedDatabase, int], MemoryIdentityStorage] = lambda database, shards: SimulatedStorage(
         database, shards=shards
     )
     is_open: bool = True
@@ -102,7 +102,7 @@ class Simulation:
         self.history = History(self.timeline)
         self.links: dict[str, DatabaseLink] = {}
         self.network = SimulatedNetwork(self.timeline, str(seed))
-        self.primary = SimulatedDatabase(self.timeline, self.link, seed=seed)
+        self.primary = SimulatedDatabase(self.timeline, self.link, seed=seed, states=self.history.states)
         """The database that members connect to."""
         self.registry = SimulatedRegistry(self.timeline)
         self.registry.is_cut_off = lambda process: self.network.is_blocked(process.name, EVERYBODY)
