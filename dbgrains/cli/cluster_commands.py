@@ -86,7 +86,7 @@ def where(
     tls_key: Key = None,
     tls_ca: Authority = None,
 ) -> None:
-    """Where a grain is active: its owner, its fencing token, and how long it may act. Never activates it.
+    """Where a grain is active: its owner, its fencing token, and the age of its lease. Never activates it.
 
     Exits with 1 when it is active nowhere.
     """
@@ -107,6 +107,8 @@ def where(
         console().print(f"{kind}/{name} is recorded nowhere: the next call activates it.")
     else:
         console().print(f"{kind}/{name} is on {found['member']} at {found['address']}, token {found['token']}.")
+        if found["lease_age_s"] is not None:
+            console().print(f"Its member's lease was renewed {found['lease_age_s']:.1f} s ago.")
         console().print(_state_of(found))
     sys.exit(EXIT_GOOD if found["active"] else EXIT_BAD_NEWS)
 
@@ -185,6 +187,7 @@ async def _where(address: Address, kind: str, identity: str) -> dict[str, Any]:
         "address": found.address or None,
         "token": found.token or None,
         "lease_is_running": found.live,
+        "lease_age_s": None if found.lease_age_s is None else round(found.lease_age_s, 3),
         "active": details.active,
         "may_act_s": None if details.may_act_s is None else round(details.may_act_s, 3),
     }

@@ -179,6 +179,8 @@ class Placement:
     token: int
     live: bool
     """Whether the owner's lease is running."""
+    lease_age_s: float | None = field(default=None, compare=False)
+    """How long ago the owner renewed its lease; None when the lookup knows no leases, or nothing of this one."""
 
 
 class IdentityLookup(Protocol):

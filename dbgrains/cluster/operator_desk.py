@@ -164,7 +164,9 @@ class OperatorDesk(Process):
         placement = await self._cluster.lookup.find(identity)
         if placement is None:
             return IdentityFound()
-        return IdentityFound(placement.member_id, placement.address, placement.token, placement.live)
+        return IdentityFound(
+            placement.member_id, placement.address, placement.token, placement.live, placement.lease_age_s
+        )
 
     def _in_task(self, work: Coroutine[Any, Any, object], sender: ReplyTo) -> None:
         if len(self._lookups) >= LOOKUPS_MAX:

@@ -72,6 +72,8 @@ class IdentityFound(msgspec.Struct, frozen=True):
     token: int = 0
     live: bool = False
     """Whether the owner's lease is running."""
+    lease_age_s: float | None = None
+    """How long ago the owner renewed its lease; None when no lease is involved, or none is left."""
 
 
 class InspectActivation(msgspec.Struct, frozen=True):

@@ -123,7 +123,13 @@ class DbIdentityLookup:
         record = await self._joined().find(key_form(identity.kind, identity.identity))
         if record is None:
             return None
-        return Placement(member_id=record.member_id, address=record.address, token=record.token, live=record.live)
+        return Placement(
+            member_id=record.member_id,
+            address=record.address,
+            token=record.token,
+            live=record.live,
+            lease_age_s=record.lease_age_s,
+        )
 
     async def stop(self) -> None:
         """Release what is left, leave every shard, disconnect. Runs to its end even if the caller is cancelled."""

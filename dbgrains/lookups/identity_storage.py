@@ -13,7 +13,7 @@ outcome), StorageConfigError or StorageCorruptError (a key of the whole shard), 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -70,6 +70,8 @@ class Record:
     address: str
     """'' when the owner has no row any more."""
     live: bool
+    lease_age_s: float | None = field(default=None, compare=False)
+    """How long ago the owner renewed its lease, by the database's clock; None when it has no row any more."""
 
 
 class SaveCode(Enum):

@@ -179,7 +179,9 @@ class MemoryShard:
                 continue
             row = self.leases.get(record.owner)
             address = row.address if row is not None else ""
-            found.append(Record(record.owner, record.token, address, self._is_running(at, record.owner)))
+            age_s = None if row is None else max(0, at.now - (row.ends - row.ttl)) / 1e6
+            live = self._is_running(at, record.owner)
+            found.append(Record(record.owner, record.token, address, live, lease_age_s=age_s))
         return found
 
     def release(self, member: str, tokens: Sequence[tuple[str, int]]) -> int:

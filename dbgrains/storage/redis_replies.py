@@ -117,7 +117,13 @@ def record(answer: list[Any], names: ShardKeys, key: str) -> Record | Corrupt | 
             return None
         case [b"BAD", text]:
             return _corrupt(names, key, text)
-        case [bytes(owner), int(token), bytes(address), int(live)]:
-            return Record(owner.decode(errors="replace"), token, address.decode(errors="replace"), live == 1)
+        case [bytes(owner), int(token), bytes(address), int(live), int(age_us)]:
+            return Record(
+                owner.decode(errors="replace"),
+                token,
+                address.decode(errors="replace"),
+                live == 1,
+                lease_age_s=None if age_us < 0 else age_us / 1e6,
+            )
         case other:
             raise _not_understood("lookup", other)

@@ -83,6 +83,8 @@ async def test_any_member_says_where_an_identity_is_and_its_owner_what_it_is_doi
     for member in fixture.client.member_list.members:
         found = await ask_desk(fixture.client, member, FindIdentity("slow", "1"), IdentityFound, TIMEOUT_S)
         assert (found.member_id, found.address, found.live) == (owner.member.id, owner.member.address, True)
+        assert found.lease_age_s is not None
+        assert 0 <= found.lease_age_s < LEASE.ttl_s, "of a lease that is running"
     details = await ask_desk(fixture.client, owner.member, InspectActivation("slow", "1"), ActivationDetails, TIMEOUT_S)
 
     assert (details.active, details.token) == (True, found.token)

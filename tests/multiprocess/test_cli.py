@@ -71,11 +71,13 @@ async def test_the_commands_of_the_page_tell_the_truth_and_drain_a_member():
     assert (found["member"], found["active"]) == (hosts["click-counter"], True)
     assert found["token"] > 0
     assert 0 < found["may_act_s"] <= 3.0, "the lease of the demo"
+    assert 0 <= found["lease_age_s"] <= 3.0
     listed = json.loads(outputs["activations --json --limit 0"])
     assert listed["counts"][KIND] == len(GRAINS)
     assert {row["identity"]: row["member"] for row in listed["activations"]} == hosts
 
     assert "2 members of shop" in outputs["members"]
+    assert re.search(r"lease was renewed \d\.\d s ago", outputs["where counter/click-counter"])
     assert "may act for" in outputs["where counter/click-counter"]
     assert f"{len(GRAINS)} of {KIND} are active" in outputs["activations --kind counter --limit 20"]
     for check in ("version", "role", "latency", "persistence", "eviction", "memory", "clock", "port"):

@@ -17,6 +17,9 @@ from dbgrains.lookups.identity_storage import (
 )
 from dbgrains.sansio.identity import from_key_form, key_form
 from dbgrains.testing.conformance.storage_scene import Rules, Scene, owned_by
+from dbgrains.testing.waiting import until
+
+AGE_S = 0.2
 
 
 class ClaimRules(Rules):
@@ -40,6 +43,25 @@ class ClaimRules(Rules):
         assert isinstance(reply, Held)
         assert reply == Held(token, "a", a.address)
         assert 10 < reply.lease_left_s <= 20
+
+    async def test_a_record_tells_how_long_ago_its_owner_renewed_its_lease(self, scene: Scene) -> None:
+        a, b = await scene.node("a", ttl_s=20), await scene.node("b")
+        await a.own("k/a")
+
+        await scene.factory.advance(AGE_S)
+        [aged] = await b.storage.lookup(0, ["k/a"])
+        assert isinstance(aged, Record)
+        assert aged.lease_age_s is not None
+        assert AGE_S * 0.9 < aged.lease_age_s < 20
+
+        async def is_younger() -> bool:
+            await a.renew()
+            [seen] = await b.storage.lookup(0, ["k/a"])
+            assert isinstance(seen, Record)
+            assert seen.lease_age_s is not None
+            return seen.lease_age_s < AGE_S * 0.9
+
+        await until(is_younger)
 
     async def test_a_record_is_taken_over_when_its_owners_lease_has_ended(self, scene: Scene) -> None:
         a, b = await scene.node("a"), await scene.node("b")
