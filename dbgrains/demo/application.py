@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
@@ -61,6 +61,8 @@ def member_cluster(
     node_name: str | None = None,
     remote: RemoteConfig | None = None,
     lookup: str = "db",
+    *,
+    hard_fence: Literal["kill", "off"] | None = None,
 ) -> Cluster:
     """A cluster object for a process that hosts counters."""
     extensions: list[Extension] = [Topics(RedisSubscriberStore(redis_url))]
@@ -77,7 +79,7 @@ def member_cluster(
         messages=MESSAGES,
         extensions=extensions,
         remote=remote or RemoteConfig.bind_to_localhost(),
-        config=ClusterConfig(node_name=node_name, lease=LEASE),
+        config=ClusterConfig(node_name=node_name, lease=LEASE, hard_fence=hard_fence),
     )
 
 

@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is advertised by host name")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--insecure", action="store_true", help="permit plain text on an address that is not loopback")
+    parser.add_argument("--hard-fence", choices=("kill", "off"), default=None, help="default: as its kinds need it")
     parser.add_argument("--ready-file", type=Path, default=None, help="touched every second while this is a member")
     parser.add_argument("--with-parent", action="store_true", help="announce, and leave when standard input ends")
     options = parser.parse_args()
@@ -57,7 +58,9 @@ def main() -> int:
         advertised_host=socket.gethostname() if options.host == "0.0.0.0" else None,
         insecure=options.insecure,
     )
-    cluster = member_cluster(options.redis, options.cluster, options.node, remote, options.lookup)
+    cluster = member_cluster(
+        options.redis, options.cluster, options.node, remote, options.lookup, hard_fence=options.hard_fence
+    )
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(serve(cluster, until=until if options.ready_file or options.with_parent else None))
