@@ -9,6 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from dbgrains import Cluster, GrainError, StreamLostError
+from dbgrains.actor.process import ReplyTo
 from dbgrains.cluster import grain_streams
 from tests.integration.typed_grains import WORLDS, Feed, Watcher, caller_in, kinds
 from tests.waiting import until
@@ -75,14 +76,24 @@ async def test_an_item_arrives_when_there_is_one_and_other_calls_run_meanwhile(c
     await until(lambda: watcher.events == ["closed"])
 
 
-async def test_a_stream_may_be_silent_for_longer_than_a_request_may_take(caller: Cluster):
-    feed = caller.grain(Feed, "f", timeout=0.6)
-    numbers = feed.pushed()
-    following = asyncio.ensure_future(anext(numbers))
-    await asyncio.sleep(1.4)
+async def test_a_stream_may_be_silent_for_longer_than_a_request_may_take(
+    caller: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    asked_s: list[float] = []
+    serve = grain_streams.StreamSource.next
+
+    def answer_soon(source: grain_streams.StreamSource, reader: ReplyTo, wait_s: float) -> None:
+        asked_s.append(wait_s)
+        serve(source, reader, 0.01)
+
+    monkeypatch.setattr(grain_streams.StreamSource, "next", answer_soon)
+    feed = caller.grain(Feed, "f", timeout=20.0)
+    following = asyncio.ensure_future(anext(feed.pushed()))
+    await until(lambda: len(asked_s) > 3)
     await feed.push(7)
 
     assert await following == 7
+    assert max(asked_s) <= 10.0, "it asks to be answered, with no item if need be, long before its own deadline"
 
 
 async def test_large_items_come_a_few_at_a_time(caller: Cluster):
