@@ -34,7 +34,7 @@ from dbgrains.cluster.cluster import Cluster, ClusterState, Extension
 from dbgrains.cluster.consensus_check import ConsensusCheck
 from dbgrains.cluster.contract_check import KindsDiffer
 from dbgrains.cluster.gossip import Gossip, GossipEntry, GossipUpdate
-from dbgrains.cluster.grain import Grain, oneway, readonly, reentrant
+from dbgrains.cluster.grain import Grain, idempotent, oneway, readonly, reentrant
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.grain_context import GrainContext
 from dbgrains.cluster.interfaces import ClusterProvider, ClusterServices, IdentityLookup, OrderedProvider
@@ -275,6 +275,7 @@ __all__ = [
     "UnknownMessageTypeError",
     "UnreachableError",
     "__version__",
+    "idempotent",
     "oneway",
     "readonly",
     "reentrant",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgrains.actor.future import Future
 from dbgrains.actor.process import Headers
+from dbgrains.cluster.grain_method import CallMessage
 from dbgrains.cluster.messages import Touch
 from dbgrains.errors import DbgrainsError, NoMemberForKindError, Outcome, RequestTimeoutError
 
@@ -55,7 +56,8 @@ class ClusterCall(Future):
         self.identity = identity
         self.message = message
         self.call_headers = headers
-        self.repeatable = repeatable
+        self.repeatable = repeatable or (isinstance(message, CallMessage) and message.method.repeatable)
+        """It is sent again also when it may have run: it has a key, or a method that may run twice."""
         self.enters = repeatable or type(message) is Touch
         """The activator looks at it before the grain does, also when the activation is known."""
         self.timeout_s = timeout_s

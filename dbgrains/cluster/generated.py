@@ -140,6 +140,7 @@ def rpc(
     oneway: bool = False,
     readonly: bool = False,
     reentrant: bool = False,
+    idempotent: bool = False,
     timeout_s: float | None = None,
 ) -> GrainMethod:
     """One method of a service; `request` and `response` are None where the .proto says Empty."""
@@ -155,6 +156,7 @@ def rpc(
         mode=Mode.FREE if reentrant else Mode.SHARED if readonly else Mode.EXCLUSIVE,
         oneway=oneway,
         is_stream=stream,
+        repeatable=not stream and (readonly or idempotent),
         timeout_s=timeout_s,
         positional_count=len(parameters),
         shared_arguments=() if request is None else None,

@@ -101,8 +101,19 @@ def oneway(method: F) -> F:
 
 
 def readonly(method: F) -> F:
-    """It changes nothing: it runs side by side with other readonly methods, and keeps the others out meanwhile."""
+    """It changes nothing: it runs side by side with other readonly methods, and keeps the others out meanwhile.
+
+    A call that may have run on another member is sent again, as with `idempotent`.
+    """
     return _marked(method, "readonly")
+
+
+def idempotent(method: F) -> F:
+    """To run it twice is as good as once.
+
+    A call that was with another member when that was lost may have run; it is sent again within its deadline.
+    """
+    return _marked(method, "idempotent")
 
 
 def reentrant(method: F) -> F:

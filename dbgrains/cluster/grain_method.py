@@ -157,6 +157,7 @@ class GrainMethod:
         "name",
         "oneway",
         "positional_count",
+        "repeatable",
         "result",
         "shape",
         "shared_arguments",
@@ -177,6 +178,7 @@ class GrainMethod:
         mode: Mode = Mode.EXCLUSIVE,
         oneway: bool = False,
         is_stream: bool = False,
+        repeatable: bool = False,
         timeout_s: float | None = None,
         positional_count: int = 0,
         keywords: Sequence[str] = (),
@@ -195,6 +197,8 @@ class GrainMethod:
         self.mode = mode
         self.oneway = oneway
         self.is_stream = is_stream
+        self.repeatable = repeatable
+        """To run it twice is as good as once, so a call is sent again also when it may have run."""
         self.timeout_s = timeout_s
         """How long callers wait that say nothing else; None: as configured."""
         self.positional_count = positional_count

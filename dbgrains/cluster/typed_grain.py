@@ -97,6 +97,8 @@ class ClassReading:
         returns_nothing = answer is type(None)
         if "oneway" in marks and (is_stream or not returns_nothing):
             _refuse(cls, name, function, "a @oneway method answers nothing: annotate it `-> None`")
+        if "idempotent" in marks and is_stream:
+            _refuse(cls, name, function, "it is a stream, of which nothing is read twice: leave out @idempotent")
         if {"readonly", "reentrant"} <= marks:
             _refuse(cls, name, function, "it is @readonly and @reentrant; @reentrant is the wider one, use that alone")
         try:
@@ -120,6 +122,7 @@ class ClassReading:
             mode=Mode.FREE if "reentrant" in marks else Mode.SHARED if "readonly" in marks else Mode.EXCLUSIVE,
             oneway="oneway" in marks,
             is_stream=is_stream,
+            repeatable=not is_stream and not marks.isdisjoint(("idempotent", "readonly")),
             positional_count=sum(not p.keyword_only for p in parameters),
             keywords=[p.name for p in parameters if p.keyword_only],
             shared_arguments=shared if all(shared) else None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, ServiceDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, MethodOptions, ServiceDescriptorProto
 from google.protobuf.descriptor_pb2 import MethodDescriptorProto as MethodProto
 from google.protobuf.message import Message
 
@@ -49,6 +49,7 @@ class Method:
     oneway: bool
     readonly: bool
     reentrant: bool
+    idempotent: bool
     timeout_ms: int | None
 
 
@@ -190,6 +191,8 @@ class _FileReading:
             oneway=said.oneway,
             readonly=said.readonly,
             reentrant=said.reentrant,
+            idempotent=method.options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
+            and not method.server_streaming,
             timeout_ms=said.timeout_ms if said.HasField("timeout_ms") else None,
         )
 

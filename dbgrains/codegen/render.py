@@ -93,7 +93,7 @@ def _constant(service: Service, method: Method) -> Iterator[str]:
     yield f"    {_text(method.attribute)},"
     yield f"    {_class(method.request)},"
     yield f"    {_class(method.response)},"
-    for flag in ("stream", "oneway", "readonly", "reentrant"):
+    for flag in ("stream", "oneway", "readonly", "reentrant", "idempotent"):
         if getattr(method, flag):
             yield f"    {flag}=True,"
     if method.timeout_ms is not None:

@@ -18,6 +18,7 @@ from dbgrains import (
     GrainContext,
     GrainError,
     SingleNodeLookup,
+    idempotent,
     oneway,
     readonly,
     reentrant,
@@ -65,6 +66,11 @@ class Cart(Grain):
     async def forget(self) -> None:
         """Nobody waits for it."""
         raise GrainError(code="locked", details={"until": 5})
+
+    @idempotent
+    async def close(self) -> None:
+        """May be sent twice."""
+        self.items.clear()
 
     @reentrant
     async def merge(self, other: str) -> int:

@@ -8,7 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from dbgrains import ActorSystem, ClusterConfig, ClusterNotRunningError, Member, UnreachableError
+from dbgrains import (
+    ActorSystem,
+    ClusterConfig,
+    ClusterNotRunningError,
+    Grain,
+    Member,
+    UnreachableError,
+    idempotent,
+    readonly,
+)
 from dbgrains.cluster.call import ClusterCall
 from dbgrains.cluster.member_list import MemberList
 from dbgrains.cluster.pid_cache import PidCache
@@ -126,6 +135,24 @@ class RemoteWithEndpoints(FakeRemote):
     def endpoint(self, address, member_id) -> Endpoint | None:
         endpoint = self.endpoints.setdefault(member_id, Endpoint(self, member_id))
         return endpoint if endpoint.down is None else None
+
+
+class Till(Grain, kind="user"):
+    """What calls of methods are of."""
+
+    async def pay(self) -> None: ...
+
+    @idempotent
+    async def close(self) -> None: ...
+
+    @readonly
+    async def total(self) -> int:
+        return 0
+
+
+def call_of(method: str) -> object:
+    """The message of a call of one of its methods."""
+    return Till.contract().methods[method].call(())
 
 
 class Caller(RequestPath):

@@ -8,7 +8,7 @@ import pytest
 
 from dbgrains import ActorFailedError, ConnectionLostError, NotHereError
 from dbgrains.errors import RequestTimeoutError
-from tests.unit.cluster.router_world import Caller, running
+from tests.unit.cluster.router_world import Caller, call_of, running
 from tests.waiting import until
 
 
@@ -49,6 +49,30 @@ async def test_calls_that_find_nobody_there_are_placed_anew_in_order_and_answer_
 
 async def test_what_may_have_run_is_the_callers_to_know(caller):
     asked = caller.ask("pay")
+    await until(lambda: caller.sent.sent)
+
+    caller.sent.take()[0].call.fail(ConnectionLostError("cut"))
+
+    with pytest.raises(ConnectionLostError):
+        await asked
+    assert caller.sent.sent == []
+
+
+@pytest.mark.parametrize("method", ["total", "close"])
+async def test_a_method_that_may_run_twice_is_sent_again_when_it_may_have_run(caller, method):
+    asked = caller.ask(call_of(method))
+    await until(lambda: caller.sent.sent)
+
+    caller.sent.take()[0].call.fail(ConnectionLostError("cut"))
+
+    await until(lambda: caller.sent.sent)
+    (again,) = caller.sent.take()
+    again.call.reply("done")
+    assert await asked == "done"
+
+
+async def test_a_plain_method_that_may_have_run_is_the_callers_to_know(caller):
+    asked = caller.ask(call_of("pay"))
     await until(lambda: caller.sent.sent)
 
     caller.sent.take()[0].call.fail(ConnectionLostError("cut"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dbgrains import Cluster, ConfigError, Grain, SingleNodeLookup, oneway, readonly, reentrant
+from dbgrains import Cluster, ConfigError, Grain, SingleNodeLookup, idempotent, oneway, readonly, reentrant
 from dbgrains.cluster.typed_grain import snake_case
 from dbgrains.remote.serializer import Serializers
 
@@ -23,7 +23,13 @@ def define(body: str, **names: Any) -> type[Grain]:
     module = ModuleType("shop_of_a_test")
     sys.modules[module.__name__] = module
     vars(module).update(
-        Grain=Grain, oneway=oneway, readonly=readonly, reentrant=reentrant, AsyncIterator=AsyncIterator, **names
+        Grain=Grain,
+        oneway=oneway,
+        readonly=readonly,
+        reentrant=reentrant,
+        idempotent=idempotent,
+        AsyncIterator=AsyncIterator,
+        **names,
     )
     try:
         source = "from __future__ import annotations\n\nclass Cart(Grain):\n" + body
@@ -70,6 +76,10 @@ MISTAKES = [
     (
         "    @readonly\n    @reentrant\n    async def add(self) -> int: ...\n",
         "Cart.add: it is @readonly and @reentrant",
+    ),
+    (
+        "    @idempotent\n    async def all(self) -> AsyncIterator[int]:\n        yield 1\n",
+        "Cart.all: it is a stream, of which nothing is read twice: leave out @idempotent",
     ),
     (
         "    async def add(self) -> int:\n        yield 1\n",

@@ -123,6 +123,14 @@ def test_an_option_of_a_newer_version_is_refused(tmp_path: Path):
         generated(tmp_path, "service S { rpc Get (M) returns (M) { option (dbgrains.method).idempotent = true; } }\n")
 
 
+@pytest.mark.parametrize("level", ["IDEMPOTENT", "NO_SIDE_EFFECTS"])
+def test_protobufs_own_word_for_idempotent_is_understood(tmp_path: Path, level: str):
+    said = generated(tmp_path, f"service S {{ rpc Get (M) returns (M) {{ option idempotency_level = {level}; }} }}\n")
+
+    assert "    idempotent=True,\n" in said
+    assert "idempotent" not in generated(tmp_path, "service S { rpc Get (M) returns (M); }\n")
+
+
 def test_the_kind_is_package_and_service_unless_it_is_said(tmp_path: Path):
     assert 'KIND = "shop.Cart"' in generated(tmp_path, "service Cart { rpc Get (M) returns (M); }\n")
     said = 'service Cart { option (dbgrains.grain).kind = "trolley"; rpc Get (M) returns (M); }\n'
