@@ -19,6 +19,7 @@ from dbgrains.sansio.gossip_state import HASHES_END, Digest, Entry, News, Wanted
 from dbgrains.sansio.grain_contract import Fingerprints
 from dbgrains.sansio.heartbeat import ActorStatistics, GossipKeys, MemberHeartbeat, MemberState
 from dbgrains.sansio.membership_messages import GossipReply, GossipRequest, ProbeReply, ProbeRequest
+from dbgrains.sansio.token_floor import TokenFloors
 from dbgrains.sansio.topology import Member
 from dbgrains.wire import gossip_pb2 as wire
 
@@ -50,6 +51,8 @@ def size_of(value: object) -> int:
         return len(value.payload) + len(value.type) + 64
     if isinstance(value, Unread):
         return len(value.entry)
+    if isinstance(value, TokenFloors):
+        return 32 + 8 * len(value.by_shard)
     if isinstance(value, Fingerprints):
         return sum(64 + len(kind) for kind in value.by_kind)
     if isinstance(value, tuple | Mapping):
@@ -142,6 +145,9 @@ def _entry_to_wire(key: str, entry: Entry) -> wire.Entry:
         out.topology_hash = value
     elif isinstance(value, Fingerprints):
         out.contracts.fingerprints.update(value.by_kind)
+    elif isinstance(value, TokenFloors):
+        out.tokens.largest.extend(value.by_shard)
+        out.tokens.SetInParent()
     elif isinstance(value, Mapping):
         out.suspects.incarnations.update(value)
         out.suspects.SetInParent()
@@ -203,6 +209,8 @@ def _value_from_wire(entry: wire.Entry) -> object:
             )
         case "contracts":
             return Fingerprints(dict(entry.contracts.fingerprints))
+        case "tokens":
+            return TokenFloors(tuple(entry.tokens.largest))
         case "other" if not entry.key.startswith(GossipKeys.PREFIX):
             return Value(entry.other.type, entry.other.payload)
     return Unread(entry.SerializeToString())

@@ -118,6 +118,12 @@ class ClusterServices(Protocol):
     async def ask(self, member: Member, name: str, message: object, timeout_s: float) -> Any:
         """The answer of what `member` serves under `name`. Raises RequestErrors."""
 
+    def say(self, key: str, value: object) -> None:
+        """Gossip `value` under a key of the package's own; all members will have heard it after some rounds."""
+
+    def said(self, key: str) -> Sequence[object]:
+        """What members have last said under `key`, this one included, and for a while those that are gone."""
+
     def activations(self) -> Iterable[Activation]:
         """The live activations of this member; a snapshot, safe to iterate across awaits."""
 

@@ -372,6 +372,12 @@ class Node:
         self.remote.post_request(member.address, member.id, name, message, answer, answer.deadline, lane=Lane.SYSTEM)
         return await answer
 
+    def say(self, key: str, value: object) -> None:
+        self.gossiper.publish(key, value)
+
+    def said(self, key: str) -> Sequence[object]:
+        return [owned.entries[key].value for owned in self.gossiper.machine.state.values() if key in owned.entries]
+
     def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
         return self._placement.choose(kind, identity, self.member, avoid, elsewhere=self._leaving)
 

@@ -19,6 +19,7 @@ from dbgrains.lookups.background import Background, StopSignal
 from dbgrains.lookups.census import Census
 from dbgrains.lookups.claims import Claims
 from dbgrains.lookups.finds import Finds
+from dbgrains.lookups.floor_exchange import FloorExchange
 from dbgrains.lookups.hard_fence import HardFence
 from dbgrains.lookups.identity_storage import IdentityStorage, Record
 from dbgrains.lookups.lease_loop import LeaseLoop
@@ -51,6 +52,7 @@ class _ShardParts:
 
     def _renewed(self, shard: Shard) -> None:
         self._incarnation.guard(shard)
+        self._incarnation.floors.look()
         self.releases.retry()
         self.reconciler.kick()
 
@@ -84,6 +86,7 @@ class Incarnation:
             )
             for number in range(storage.shards)
         ]
+        self.floors = FloorExchange(self.shards, services)
         self._parts = [_ShardParts(self, shard) for shard in self.shards]
 
     async def join(self) -> None:

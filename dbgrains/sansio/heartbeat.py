@@ -32,6 +32,9 @@ class GossipKeys:
     CONTRACTS: Final = "dbgrains:contracts"
     """What the owner's kinds offer, as fingerprints."""
 
+    TOKENS: Final = "dbgrains:tokens"
+    """The largest fencing tokens that the owner has seen, unless others have told of them before."""
+
     PREFIX: Final = "dbgrains:"
     """Begins the keys that applications can't set."""
 

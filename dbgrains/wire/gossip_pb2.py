@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64\x62grains/gossip.proto\x12\x0f\x64\x62grains.gossip\"~\n\rGossipRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12#\n\x04news\x18\x03 \x03(\x0b\x32\x15.dbgrains.gossip.News\x12\'\n\x06\x64igest\x18\x04 \x01(\x0b\x32\x17.dbgrains.gossip.Digest\"\x8c\x01\n\x0bGossipReply\x12#\n\x04news\x18\x01 \x03(\x0b\x32\x15.dbgrains.gossip.News\x12\x19\n\rwanted_hashes\x18\x02 \x03(\x06\x42\x02\x10\x01\x12\x1b\n\x0fwanted_versions\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x0f\n\x07refused\x18\x04 \x01(\t\x12\x0f\n\x07\x62locked\x18\x05 \x01(\x08\"M\n\x04News\x12\r\n\x05owner\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\x04\x12\'\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x16.dbgrains.gossip.Entry\"\x91\x02\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\'\n\x05other\x18\x03 \x01(\x0b\x32\x16.dbgrains.gossip.ValueH\x00\x12\x13\n\theartbeat\x18\x04 \x01(\x0cH\x00\x12\x17\n\rtopology_hash\x18\x05 \x01(\x04H\x00\x12-\n\x08suspects\x18\x06 \x01(\x0b\x32\x19.dbgrains.gossip.SuspectsH\x00\x12)\n\x06\x62locks\x18\x07 \x01(\x0b\x32\x17.dbgrains.gossip.BlocksH\x00\x12/\n\tcontracts\x18\x08 \x01(\x0b\x32\x1a.dbgrains.gossip.ContractsH\x00\x42\x07\n\x05value\"&\n\x05Value\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"M\n\x06\x44igest\x12\x0b\n\x03low\x18\x01 \x01(\x06\x12\x0c\n\x04high\x18\x02 \x01(\x06\x12\x12\n\x06hashes\x18\x03 \x03(\x06\x42\x02\x10\x01\x12\x14\n\x08versions\x18\x04 \x03(\x04\x42\x02\x10\x01\"\x82\x02\n\tHeartbeat\x12\'\n\x06member\x18\x01 \x01(\x0b\x32\x17.dbgrains.gossip.Member\x12\r\n\x05state\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12?\n\x0b\x61\x63tor_count\x18\x04 \x03(\x0b\x32*.dbgrains.gossip.Heartbeat.ActorCountEntry\x12\x12\n\nloop_lag_s\x18\x05 \x01(\x02\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0f\n\x07stalled\x18\x07 \x01(\t\x1a\x31\n\x0f\x41\x63torCountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x98\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x33\n\x06labels\x18\x04 \x03(\x0b\x32#.dbgrains.gossip.Member.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x08Suspects\x12\x41\n\x0cincarnations\x18\x01 \x03(\x0b\x32+.dbgrains.gossip.Suspects.IncarnationsEntry\x1a\x33\n\x11IncarnationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"0\n\x06\x42locks\x12&\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x16.dbgrains.gossip.Block\"g\n\x05\x42lock\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0f\n\x07\x62locked\x18\x03 \x01(\x08\x12\r\n\x05since\x18\x04 \x01(\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\n\n\x02\x62y\x18\x06 \x01(\t\"\x84\x01\n\tContracts\x12\x42\n\x0c\x66ingerprints\x18\x01 \x03(\x0b\x32,.dbgrains.gossip.Contracts.FingerprintsEntry\x1a\x33\n\x11\x46ingerprintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x0cProbeRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\'\n\x06target\x18\x03 \x01(\x0b\x32\x17.dbgrains.gossip.Member\"\x1d\n\nProbeReply\x12\x0f\n\x07\x63ontact\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64\x62grains/gossip.proto\x12\x0f\x64\x62grains.gossip\"~\n\rGossipRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12#\n\x04news\x18\x03 \x03(\x0b\x32\x15.dbgrains.gossip.News\x12\'\n\x06\x64igest\x18\x04 \x01(\x0b\x32\x17.dbgrains.gossip.Digest\"\x8c\x01\n\x0bGossipReply\x12#\n\x04news\x18\x01 \x03(\x0b\x32\x15.dbgrains.gossip.News\x12\x19\n\rwanted_hashes\x18\x02 \x03(\x06\x42\x02\x10\x01\x12\x1b\n\x0fwanted_versions\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x0f\n\x07refused\x18\x04 \x01(\t\x12\x0f\n\x07\x62locked\x18\x05 \x01(\x08\"M\n\x04News\x12\r\n\x05owner\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\x04\x12\'\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x16.dbgrains.gossip.Entry\"\xbc\x02\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\'\n\x05other\x18\x03 \x01(\x0b\x32\x16.dbgrains.gossip.ValueH\x00\x12\x13\n\theartbeat\x18\x04 \x01(\x0cH\x00\x12\x17\n\rtopology_hash\x18\x05 \x01(\x04H\x00\x12-\n\x08suspects\x18\x06 \x01(\x0b\x32\x19.dbgrains.gossip.SuspectsH\x00\x12)\n\x06\x62locks\x18\x07 \x01(\x0b\x32\x17.dbgrains.gossip.BlocksH\x00\x12/\n\tcontracts\x18\x08 \x01(\x0b\x32\x1a.dbgrains.gossip.ContractsH\x00\x12)\n\x06tokens\x18\t \x01(\x0b\x32\x17.dbgrains.gossip.TokensH\x00\x42\x07\n\x05value\"&\n\x05Value\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"M\n\x06\x44igest\x12\x0b\n\x03low\x18\x01 \x01(\x06\x12\x0c\n\x04high\x18\x02 \x01(\x06\x12\x12\n\x06hashes\x18\x03 \x03(\x06\x42\x02\x10\x01\x12\x14\n\x08versions\x18\x04 \x03(\x04\x42\x02\x10\x01\"\x82\x02\n\tHeartbeat\x12\'\n\x06member\x18\x01 \x01(\x0b\x32\x17.dbgrains.gossip.Member\x12\r\n\x05state\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12?\n\x0b\x61\x63tor_count\x18\x04 \x03(\x0b\x32*.dbgrains.gossip.Heartbeat.ActorCountEntry\x12\x12\n\nloop_lag_s\x18\x05 \x01(\x02\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0f\n\x07stalled\x18\x07 \x01(\t\x1a\x31\n\x0f\x41\x63torCountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x98\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x33\n\x06labels\x18\x04 \x03(\x0b\x32#.dbgrains.gossip.Member.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x08Suspects\x12\x41\n\x0cincarnations\x18\x01 \x03(\x0b\x32+.dbgrains.gossip.Suspects.IncarnationsEntry\x1a\x33\n\x11IncarnationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"0\n\x06\x42locks\x12&\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x16.dbgrains.gossip.Block\"g\n\x05\x42lock\x12\x11\n\tmember_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0f\n\x07\x62locked\x18\x03 \x01(\x08\x12\r\n\x05since\x18\x04 \x01(\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\n\n\x02\x62y\x18\x06 \x01(\t\"\x84\x01\n\tContracts\x12\x42\n\x0c\x66ingerprints\x18\x01 \x03(\x0b\x32,.dbgrains.gossip.Contracts.FingerprintsEntry\x1a\x33\n\x11\x46ingerprintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\x06Tokens\x12\x13\n\x07largest\x18\x01 \x03(\x04\x42\x02\x10\x01\"X\n\x0cProbeRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\'\n\x06target\x18\x03 \x01(\x0b\x32\x17.dbgrains.gossip.Member\"\x1d\n\nProbeReply\x12\x0f\n\x07\x63ontact\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUSPECTS_INCARNATIONSENTRY']._serialized_options = b'8\001'
   _globals['_CONTRACTS_FINGERPRINTSENTRY']._loaded_options = None
   _globals['_CONTRACTS_FINGERPRINTSENTRY']._serialized_options = b'8\001'
+  _globals['_TOKENS'].fields_by_name['largest']._loaded_options = None
+  _globals['_TOKENS'].fields_by_name['largest']._serialized_options = b'\020\001'
   _globals['_GOSSIPREQUEST']._serialized_start=42
   _globals['_GOSSIPREQUEST']._serialized_end=168
   _globals['_GOSSIPREPLY']._serialized_start=171
@@ -44,33 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEWS']._serialized_start=313
   _globals['_NEWS']._serialized_end=390
   _globals['_ENTRY']._serialized_start=393
-  _globals['_ENTRY']._serialized_end=666
-  _globals['_VALUE']._serialized_start=668
-  _globals['_VALUE']._serialized_end=706
-  _globals['_DIGEST']._serialized_start=708
-  _globals['_DIGEST']._serialized_end=785
-  _globals['_HEARTBEAT']._serialized_start=788
-  _globals['_HEARTBEAT']._serialized_end=1046
-  _globals['_HEARTBEAT_ACTORCOUNTENTRY']._serialized_start=997
-  _globals['_HEARTBEAT_ACTORCOUNTENTRY']._serialized_end=1046
-  _globals['_MEMBER']._serialized_start=1049
-  _globals['_MEMBER']._serialized_end=1201
-  _globals['_MEMBER_LABELSENTRY']._serialized_start=1156
-  _globals['_MEMBER_LABELSENTRY']._serialized_end=1201
-  _globals['_SUSPECTS']._serialized_start=1204
-  _globals['_SUSPECTS']._serialized_end=1334
-  _globals['_SUSPECTS_INCARNATIONSENTRY']._serialized_start=1283
-  _globals['_SUSPECTS_INCARNATIONSENTRY']._serialized_end=1334
-  _globals['_BLOCKS']._serialized_start=1336
-  _globals['_BLOCKS']._serialized_end=1384
-  _globals['_BLOCK']._serialized_start=1386
-  _globals['_BLOCK']._serialized_end=1489
-  _globals['_CONTRACTS']._serialized_start=1492
-  _globals['_CONTRACTS']._serialized_end=1624
-  _globals['_CONTRACTS_FINGERPRINTSENTRY']._serialized_start=1573
-  _globals['_CONTRACTS_FINGERPRINTSENTRY']._serialized_end=1624
-  _globals['_PROBEREQUEST']._serialized_start=1626
-  _globals['_PROBEREQUEST']._serialized_end=1714
-  _globals['_PROBEREPLY']._serialized_start=1716
-  _globals['_PROBEREPLY']._serialized_end=1745
+  _globals['_ENTRY']._serialized_end=709
+  _globals['_VALUE']._serialized_start=711
+  _globals['_VALUE']._serialized_end=749
+  _globals['_DIGEST']._serialized_start=751
+  _globals['_DIGEST']._serialized_end=828
+  _globals['_HEARTBEAT']._serialized_start=831
+  _globals['_HEARTBEAT']._serialized_end=1089
+  _globals['_HEARTBEAT_ACTORCOUNTENTRY']._serialized_start=1040
+  _globals['_HEARTBEAT_ACTORCOUNTENTRY']._serialized_end=1089
+  _globals['_MEMBER']._serialized_start=1092
+  _globals['_MEMBER']._serialized_end=1244
+  _globals['_MEMBER_LABELSENTRY']._serialized_start=1199
+  _globals['_MEMBER_LABELSENTRY']._serialized_end=1244
+  _globals['_SUSPECTS']._serialized_start=1247
+  _globals['_SUSPECTS']._serialized_end=1377
+  _globals['_SUSPECTS_INCARNATIONSENTRY']._serialized_start=1326
+  _globals['_SUSPECTS_INCARNATIONSENTRY']._serialized_end=1377
+  _globals['_BLOCKS']._serialized_start=1379
+  _globals['_BLOCKS']._serialized_end=1427
+  _globals['_BLOCK']._serialized_start=1429
+  _globals['_BLOCK']._serialized_end=1532
+  _globals['_CONTRACTS']._serialized_start=1535
+  _globals['_CONTRACTS']._serialized_end=1667
+  _globals['_CONTRACTS_FINGERPRINTSENTRY']._serialized_start=1616
+  _globals['_CONTRACTS_FINGERPRINTSENTRY']._serialized_end=1667
+  _globals['_TOKENS']._serialized_start=1669
+  _globals['_TOKENS']._serialized_end=1698
+  _globals['_PROBEREQUEST']._serialized_start=1700
+  _globals['_PROBEREQUEST']._serialized_end=1788
+  _globals['_PROBEREPLY']._serialized_start=1790
+  _globals['_PROBEREPLY']._serialized_end=1819
 # @@protoc_insertion_point(module_scope)

@@ -42,7 +42,7 @@ class News(_message.Message):
     def __init__(self, owner: _Optional[str] = ..., since: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("key", "sequence", "other", "heartbeat", "topology_hash", "suspects", "blocks", "contracts")
+    __slots__ = ("key", "sequence", "other", "heartbeat", "topology_hash", "suspects", "blocks", "contracts", "tokens")
     KEY_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class Entry(_message.Message):
     SUSPECTS_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     CONTRACTS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     key: str
     sequence: int
     other: Value
@@ -59,7 +60,8 @@ class Entry(_message.Message):
     suspects: Suspects
     blocks: Blocks
     contracts: Contracts
-    def __init__(self, key: _Optional[str] = ..., sequence: _Optional[int] = ..., other: _Optional[_Union[Value, _Mapping]] = ..., heartbeat: _Optional[bytes] = ..., topology_hash: _Optional[int] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., blocks: _Optional[_Union[Blocks, _Mapping]] = ..., contracts: _Optional[_Union[Contracts, _Mapping]] = ...) -> None: ...
+    tokens: Tokens
+    def __init__(self, key: _Optional[str] = ..., sequence: _Optional[int] = ..., other: _Optional[_Union[Value, _Mapping]] = ..., heartbeat: _Optional[bytes] = ..., topology_hash: _Optional[int] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., blocks: _Optional[_Union[Blocks, _Mapping]] = ..., contracts: _Optional[_Union[Contracts, _Mapping]] = ..., tokens: _Optional[_Union[Tokens, _Mapping]] = ...) -> None: ...
 
 class Value(_message.Message):
     __slots__ = ("type", "payload")
@@ -172,6 +174,12 @@ class Contracts(_message.Message):
     FINGERPRINTS_FIELD_NUMBER: _ClassVar[int]
     fingerprints: _containers.ScalarMap[str, str]
     def __init__(self, fingerprints: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class Tokens(_message.Message):
+    __slots__ = ("largest",)
+    LARGEST_FIELD_NUMBER: _ClassVar[int]
+    largest: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, largest: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("cluster", "sender", "target")

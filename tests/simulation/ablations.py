@@ -17,6 +17,7 @@ from dbgrains.actor.cell import Cell
 from dbgrains.lookups import reconcile
 from dbgrains.lookups.identity_storage import LeaseTerms, SaveCode, SaveReply
 from dbgrains.sansio import lease as decide
+from dbgrains.sansio import token_floor
 from dbgrains.sansio.era import Confirmed, Era, Mode, Unconfirmed, Unverified, mode_of, refreshed
 from dbgrains.sansio.lease import Phase, ShardLease, Step, permission, renewed
 from dbgrains.sansio.storage_replies import LeaseCode
@@ -154,6 +155,11 @@ def no_token_floor(patch: pytest.MonkeyPatch) -> None:
             return await perform(self, *args, **named)
 
         patch.setattr(MemoryIdentityStorage, verb, forgetful)
+
+
+def no_gossiped_floor(patch: pytest.MonkeyPatch) -> None:
+    """Nobody learns from others which tokens were used: each knows what it has seen itself."""
+    patch.setattr(token_floor, "learned", lambda told, shards: (0,) * shards)
 
 
 def no_fenced_writes(patch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,12 @@ class SimulatedMember:
     async def ask(self, member: Member, name: str, message: Any, timeout_s: float) -> Any:
         return await self.world.carry(self, member, name, message, timeout_s)
 
+    def say(self, key: str, value: object) -> None:
+        raise NotImplementedError
+
+    def said(self, key: str) -> list[object]:
+        raise NotImplementedError
+
     def activations(self) -> list[Grain]:
         return list(self.active.values())
 

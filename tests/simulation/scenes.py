@@ -289,6 +289,25 @@ async def everybody_killed_and_clock_back(scene: Scene) -> None:
     await sim.until(lambda: len(sim.history.turns) > turns, 10)
 
 
+async def granted_while_the_others_were_away(scene: Scene) -> None:
+    """`a` is granted y with a token that only it has seen, and dies; then the database forgets it, and the time."""
+    sim, a, b, c = scene.sim, scene.a, scene.b, scene.c
+    b.link.is_cut = c.link.is_cut = True
+    sim.primary.step_clock(3600)
+    while "y" not in a.active(KIND):
+        with suppress(DbgrainsError):
+            await a.process.run(_activate_here(a, "y"))
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(LEASE.renew_interval_s + 3 * STAGE.config.gossip.interval_s)
+    a.crash()
+    sim.primary.flush()
+    sim.primary.step_clock(-3600)
+    b.link.is_cut = c.link.is_cut = False
+    turns = len(sim.history.turns)
+    scene.call(b, c, identity="y")
+    await sim.until(lambda: len(sim.history.turns) > turns, 10)
+
+
 async def rolled_back_record_of_another(scene: Scene) -> None:
     """The record that says that `b` has y comes back, long after `a` got it: `b` has to let go."""
     sim, a, b = scene.sim, scene.a, scene.b

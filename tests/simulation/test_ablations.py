@@ -43,6 +43,7 @@ DEFENCES = [
     Defence("R2 drop what lapsed", ablations.keep_what_lapsed, scenes.lapse_and_rolled_back_takeover, I1),
     Defence("R4 confirm by", ablations.no_confirm_by, scenes.renewals_pass_and_reassertions_do_not, I1),
     Defence("token floor", ablations.no_token_floor, scenes.everybody_killed_and_clock_back, I3),
+    Defence("gossiped token floor", ablations.no_gossiped_floor, scenes.granted_while_the_others_were_away, I3),
     Defence("fenced writes", ablations.no_fenced_writes, scenes.write_that_arrives_after_the_takeover, I11),
     Defence("R6 orphan release", ablations.no_orphan_release, scenes.rolled_back_record_of_another, STUCK),
 ]  # fmt: skip

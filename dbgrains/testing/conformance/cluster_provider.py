@@ -86,6 +86,12 @@ class RecordingServices:
     async def ask(self, member: Member, name: str, message: object, timeout_s: float) -> Any:
         raise NotImplementedError
 
+    def say(self, key: str, value: object) -> None:
+        raise NotImplementedError
+
+    def said(self, key: str) -> Sequence[object]:
+        raise NotImplementedError
+
     def lost(self, reason: str) -> None:
         self.losses.append(reason)
 

@@ -16,8 +16,8 @@ FAULTS = (
     "crash", "pause", "cut", "down", "flush", "restart", "promotion", "split", "clock forward", "lossy", "kill",
     "leave", "lose reassert",
 )  # fmt: skip
-"""`clock back` is apart: together with a lost history it can make tokens fall until members tell each other
-the largest they have seen."""
+"""`clock back` is apart: together with a lost history it can make tokens fall when all are gone who had heard of the
+largest."""
 
 
 class Storm:

@@ -192,6 +192,12 @@ class TestMember:
     def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
         return self.member
 
+    def say(self, key: str, value: object) -> None:
+        self.world.said[key, self.name] = value
+
+    def said(self, key: str) -> list[object]:
+        return [value for (told, _), value in self.world.said.items() if told == key]
+
     def activations(self) -> list[Grain]:
         return list(self.active.values())
 
@@ -342,6 +348,9 @@ class World:
         self.config = ClusterConfig(lease=lease)
         self.database = MemoryDatabase(lambda: EPOCH_S + asyncio.get_running_loop().time(), seed=seed)
         self.members: list[TestMember] = []
+        self.said: dict[tuple[str, str], object] = {}
+        """What members gossip, by key and name; all hear it at once."""
+
         self.violations: list[str] = []
         self.effects = 0
         self._tokens: dict[str, tuple[int, Grain]] = {}
