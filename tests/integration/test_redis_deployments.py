@@ -12,6 +12,8 @@ import pytest
 from redis.crc import key_slot
 from structlog.testing import capture_logs
 
+from dbgrains.cli.doctor_command import examine
+from dbgrains.cli.observer import Address
 from dbgrains.errors import StorageConfigError, StorageUnavailableError
 from dbgrains.lookups.identity_storage import (
     Claimed,
@@ -48,6 +50,12 @@ def has_options(binary: str | None) -> dict[str, Any]:
     return {"binary": binary or embedded_binary()}
 
 
+def examined(*servers: str) -> set[str]:
+    """What the doctor looks at."""
+    checks = ("version", "role", "latency", "persistence", "eviction", "memory", "clock")
+    return {f"{server} {check}" for server in servers for check in checks}
+
+
 @pytest.fixture(scope="module", params=BINARIES)
 def shared_cluster(request: pytest.FixtureRequest) -> Iterator[ClusterServers]:
     with ClusterServers(**has_options(request.param)) as servers:
@@ -61,6 +69,14 @@ class TestSentinel:
     def servers(self, request: pytest.FixtureRequest) -> Iterator[SentinelServers]:
         with SentinelServers(**has_options(request.param)) as servers:
             yield servers
+
+    async def test_the_doctor_examines_the_primary_that_the_sentinels_name(self, servers: SentinelServers):
+        findings = await examine(Address(redis_url=servers.url, cluster="", timeout_s=30.0))
+
+        primary = f"redis://127.0.0.1:{servers.primary().port}/0"
+        assert {one.check for one in findings if one.check.startswith("redis")} == examined(primary)
+        [role] = [one for one in findings if one.check == f"{primary} role"]
+        assert (role.status, role.found) == ("ok", "primary with 1 replicas")
 
     async def test_a_promotion_is_followed_and_noticed_as_a_break_of_history(self, servers: SentinelServers):
         before = servers.primary()
@@ -177,6 +193,13 @@ class TestCluster:
     def with_replicas(self, request: pytest.FixtureRequest) -> Iterator[ClusterServers]:
         with ClusterServers(replicas=1, **has_options(request.param)) as servers:
             yield servers
+
+    async def test_the_doctor_examines_every_primary(self, servers: ClusterServers):
+        findings = await examine(Address(redis_url=servers.url, cluster="", timeout_s=30.0))
+
+        primaries = [f"redis://127.0.0.1:{server.port}/0" for server in servers.servers]
+        assert {one.check for one in findings if one.check.startswith("redis")} == examined(*primaries)
+        assert all(one.status == "ok" for one in findings if one.check.endswith((" role", " version"))), findings
 
     async def test_shards_spread_over_the_primaries_and_every_verb_works(self, servers: ClusterServers):
         async with storage_on(servers.url, cluster="spread", joined=False) as storage:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -18,26 +14,13 @@ from dbgrains.demo.application import client_cluster
 from dbgrains.demo.counter import KIND, ReadCounter
 from dbgrains.testing.member_process import MemberProcess
 from dbgrains.testing.redis_server import EmbeddedRedis
+from tests.multiprocess.commands import run
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.timeout(300)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 GRAINS = ["click-counter", *(f"with/slash {number}" for number in range(29))]
 REQUEST_TIMEOUT_S = 30.0
-PROCESS_TIMEOUT_S = 200
-
-
-async def run(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of `dbgrains ...`."""
-
-    def in_thread() -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "dbgrains", *arguments],
-            capture_output=True, text=True, env={**os.environ, **variables}, timeout=PROCESS_TIMEOUT_S,
-        )  # fmt: skip
-        return done.returncode, done.stdout, done.stderr
-
-    return await asyncio.to_thread(in_thread)
 
 
 async def test_the_commands_of_the_page_tell_the_truth_and_drain_a_member():
