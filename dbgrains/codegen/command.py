@@ -126,7 +126,7 @@ def generate(job: Job) -> dict[Path, str]:
         modules = {message_module(name) for name in own}
         texts = {
             str(path.relative_to(out)): _with_imports(
-                path.read_text(encoding="utf-8"), path.relative_to(out), modules, job
+                _strict(path.read_text(encoding="utf-8")), path.relative_to(out), modules, job
             )
             for path in sorted(out.rglob("*_pb2.py*"))
         }
@@ -169,6 +169,11 @@ def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandError(done.stderr.strip() or f"protoc failed with exit code {done.returncode}")
+
+
+def _strict(text: str) -> str:
+    """protoc's stubs let a message be built of any mapping, without saying of what: an error to strict type checkers."""
+    return re.sub(r"(?<!as )\b_Mapping\b(?!\[)", "_Mapping[str, object]", text)
 
 
 def _with_imports(text: str, path: Path, modules: Iterable[str], job: Job) -> str:

@@ -26,8 +26,10 @@ async def run(*arguments: str, **variables: str) -> tuple[int, str, str]:
 
 async def run_well(*arguments: str, **variables: str) -> str:
     """The output of a command that must end with 0. Tried again: a machine that stands still breaks links."""
+    ends = []
     for _ in range(TRIES):
         code, output, errors = await run(*arguments, **variables)
         if code == 0:
             return output
-    raise AssertionError(f"dbgrains {' '.join(arguments)} ended {TRIES} times with {code}: {output}{errors}")
+        ends.append(f"{code}: {output}{errors}")
+    raise AssertionError(f"dbgrains {' '.join(arguments)} ended {TRIES} times with {ends}")
