@@ -172,7 +172,7 @@ def _run(command: Sequence[str]) -> None:
 
 
 def _strict(text: str) -> str:
-    """protoc's stubs let a message be built of any mapping, without saying of what: an error to strict type checkers."""
+    """protoc lets a message be built of any mapping, without saying of what: an error to strict type checkers."""
     return re.sub(r"(?<!as )\b_Mapping\b(?!\[)", "_Mapping[str, object]", text)
 
 
