@@ -113,6 +113,21 @@ def kinds_by_name(kinds: Iterable[HasClusterKind]) -> dict[str, ClusterKind]:
         rival = found.setdefault(kind.name, kind)
         if rival is not kind:
             raise ConfigError(
-                f"kind {kind.name!r} is registered twice: {rival!r} and {kind!r}; give one of them another name"
+                f"kind {kind.name!r} is registered twice: {_source(rival)} and {_source(kind)}; give one of them "
+                f"another name, {_rename(kind)}"
             )
     return found
+
+
+def _source(kind: ClusterKind) -> str:
+    """What the kind is of: the class or service, or what makes its actors."""
+    if kind.contract is not None:
+        return kind.contract.owner
+    producer = kind.props.producer
+    return str(getattr(producer, "__qualname__", None) or repr(producer))
+
+
+def _rename(kind: ClusterKind) -> str:
+    if kind.contract is None:
+        return "the first argument of ClusterKind"
+    return 'as in `class Cart(Grain, kind="cart")` or `option (dbgrains.grain) = {kind: "cart"}`'

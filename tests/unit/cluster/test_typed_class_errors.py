@@ -215,7 +215,10 @@ def test_two_kinds_of_one_name_are_refused():
         async def ask(self) -> str:
             return ""
 
-    with pytest.raises(ConfigError, match="kind 'cart' is registered twice"):
+    with pytest.raises(
+        ConfigError,
+        match=r"kind 'cart' is registered twice: \S+\.One and \S+\.Two; give one of them another name, as in `class",
+    ):
         Cluster(name="shop", lookup=SingleNodeLookup(), kinds=[One, Two])
 
     serializers = Serializers()
