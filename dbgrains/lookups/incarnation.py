@@ -88,6 +88,7 @@ class Incarnation:
         ]
         self.floors = FloorExchange(self.shards, services)
         self._parts = [_ShardParts(self, shard) for shard in self.shards]
+        self._joined: set[int] = set()
 
     async def join(self) -> None:
         """Take the lease of every shard and keep them from there on. After a refusal, which it raises: `leave`."""
@@ -176,6 +177,7 @@ class Incarnation:
             await parts.loop.join()
         except (StorageError, HandshakeError) as error:
             return error
+        self._joined.add(parts.shard.number)
         self.guard(parts.shard)
         self._loops.spawn(parts.loop.run(), "lease loop")
         return None
@@ -190,15 +192,17 @@ class Incarnation:
     async def _leave(self, shard: Shard, deadline: float) -> None:
         """Release what is still recorded under our name, then remove the lease row.
 
-        The row must not go first: records without a row are nobody's, and nobody would sweep them.
+        The row must not go first: records without a row are nobody's, and nobody would sweep them. Who has not joined
+        has no records: those under its name are of the process that has the name.
         """
         storage = self.storage
         try:
             cursor = 0
             while self.services.clock.now() < deadline:
-                cursor, records = await storage.records_of(shard.number, shard.member_id, cursor)
-                for batch in batches(list(dict(records).items()), storage.batch_max):
-                    await storage.release(shard.number, shard.member_id, batch)
+                if shard.number in self._joined:
+                    cursor, records = await storage.records_of(shard.number, shard.member_id, cursor)
+                    for batch in batches(list(dict(records).items()), storage.batch_max):
+                        await storage.release(shard.number, shard.member_id, batch)
                 if cursor == 0:
                     await storage.leave(shard.number, shard.member_id, shard.nonce)
                     return

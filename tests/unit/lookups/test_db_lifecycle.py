@@ -92,6 +92,22 @@ def test_a_member_id_that_another_process_uses_is_refused():
     virtual_clock.run(story())
 
 
+def test_a_process_that_is_refused_because_of_its_id_leaves_the_records_of_the_first_one_alone():
+    async def story() -> None:
+        world = World()
+        first = await world.member("one")
+        await world.opened()
+        assert await first.call("x") == "ok"
+        recorded = world.record("x")
+
+        with pytest.raises(HandshakeError, match="DUP"):
+            await TestMember(world, "one").start()
+
+        assert world.record("x") == recorded is not None
+
+    virtual_clock.run(story())
+
+
 def test_another_number_of_shards_than_the_clusters_is_refused():
     async def story() -> None:
         world = World()
