@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import structlog
 
+from dbgrains.actor.failure_text import failure_fields
 from dbgrains.cluster.cluster import Cluster
 from dbgrains.errors import ConfigError, DbgrainsError, HandshakeError
 
@@ -38,22 +39,51 @@ EXIT_UNAVAILABLE = 69
 EXIT_MISCONFIGURED = 78
 """It could not join as it is configured, and won't: a port in use, a wrong password, settings unlike the others'."""
 
+LAST_WORDS_S: Final = 1.0
+"""How long tasks that are still there may take to end when the member has left."""
+
 
 def run(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object]] | None = None) -> int:
     """Run `cluster` as this process's member until a signal, and return the process's exit code.
 
     Uses uvloop where it exists, and has garbage collected seldom (`GC_THRESHOLD`). `until` is started once the member
     has joined; when it returns, the member leaves as if it had been signalled, and when it raises, it leaves and the
-    error is raised here. A member that cannot join says why in the log.
+    error is raised here. A member that cannot join says why in the log. When a turn ignores its cancellation to the
+    last, the process is ended from here.
     """
     with _collecting_seldom(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        failure: Exception | None = None
         try:
-            return runner.run(serve(cluster, until=until))
-        except DbgrainsError as error:
-            if cluster.joined.is_reached:
-                raise
-            log.error("member could not join", cluster=cluster.name, error=f"{type(error).__name__}: {error}")
-            return EXIT_MISCONFIGURED if isinstance(error, _MISCONFIGURED) else EXIT_UNAVAILABLE
+            code = runner.run(serve(cluster, until=until))
+        except Exception as error:  # noqa: BLE001  raised below, or told as the reason why the member did not join
+            failure = None if isinstance(error, DbgrainsError) and not cluster.joined.is_reached else error
+            code = EXIT_STOPPED if failure else _code_of_failed_start(cluster, error)
+        if deaf := runner.run(_still_running()):
+            # The runner would wait for them for ever, and whoever stops members does not expect to need SIGKILL.
+            why = failure_fields(failure) if failure else {}
+            log.error("ending the process, tasks ignore their cancellation", tasks=deaf, **why)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        if failure is not None:
+            raise failure
+        return code
+
+
+def _code_of_failed_start(cluster: Cluster, error: Exception) -> int:
+    log.error("member could not join", cluster=cluster.name, error=f"{type(error).__name__}: {error}")
+    return EXIT_MISCONFIGURED if isinstance(error, _MISCONFIGURED) else EXIT_UNAVAILABLE
+
+
+async def _still_running() -> list[str]:
+    """Cancel what is left, and name what does not end."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if not left:
+        return []
+    _, running = await asyncio.wait(left, timeout=LAST_WORDS_S)
+    return sorted(task.get_name() for task in running)
 
 
 async def serve(cluster: Cluster, *, until: Callable[[Cluster], Awaitable[object]] | None = None) -> int:

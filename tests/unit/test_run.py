@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from structlog.testing import capture_logs
@@ -128,3 +130,46 @@ def test_garbage_is_collected_seldom_while_a_process_is_a_member(cluster: Cluste
     assert seen == [(GC_THRESHOLD, True)]
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
+
+
+DEAF = """
+import asyncio, signal
+
+from dbgrains import Cluster, ClusterConfig, ClusterKind, Props, RequestError, SingleNodeLookup, run
+
+begun = asyncio.Event()
+
+async def deaf(context):
+    while context.message == "begin":
+        begun.set()
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            pass
+
+async def leave(cluster):
+    call = asyncio.ensure_future(cluster.request("x", "deaf", "begin", timeout=60))
+    await begun.wait()
+    {end}
+    await call
+
+kind = ClusterKind("deaf", Props.from_function(deaf))
+config = ClusterConfig(shutdown_timeout_s=0.5)
+raise SystemExit(run(Cluster(name="served", lookup=SingleNodeLookup(), kinds=[kind], config=config), until=leave))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ("signal.raise_signal(signal.SIGTERM)", EXIT_LEFT, "ending the process"),
+        ("raise ValueError('nonsense')", EXIT_STOPPED, "nonsense"),
+    ],
+)
+def test_a_process_ends_although_a_turn_ignores_its_cancellation(end: str, code: int, said: str):
+    script = DEAF.replace("{end}", end)
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == code, ended.stderr
+    assert said in ended.stdout
