@@ -109,6 +109,9 @@ class ClusterServices(Protocol):
         A provider then tells the others first that this member hosts nothing more, when it leaves.
         """
 
+    def on_block(self, blocked: Callable[[str], None]) -> None:
+        """Call `blocked` with the id of each other incarnation that the members give up. Until this one ends."""
+
     def refresh_view(self) -> None:
         """Somebody knows a newer view: have the provider look, if it can."""
 

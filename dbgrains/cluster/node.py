@@ -130,6 +130,7 @@ class Node:
         self._placement = Placement(kinds.values(), self.members, self.gossiper.machine.loads)
         self._view = NO_VIEW
         self._view_callbacks: list[Callable[[View], None]] = []
+        self._block_callbacks: list[Callable[[str], None]] = []
         self._registration: Gate | None = None
         self._services: list[str] = []
         """Names under which other processes are answered."""
@@ -281,6 +282,7 @@ class Node:
             await self._lookup.stop()
         finally:
             self._view_callbacks.clear()
+            self._block_callbacks.clear()
             for name in self._services:
                 self.system.registry.remove(name)
 
@@ -356,6 +358,9 @@ class Node:
 
     def on_view(self, installed: Callable[[View], None]) -> None:
         self._view_callbacks.append(installed)
+
+    def on_block(self, blocked: Callable[[str], None]) -> None:
+        self._block_callbacks.append(blocked)
 
     def refresh_view(self) -> None:
         if isinstance(self._provider, OrderedProvider) and not self._lost:
@@ -437,6 +442,9 @@ class Node:
         if entry.blocked:
             self.cache.forget_member(member_id)
             stream.publish(MemberBlocked(member_id, entry.reason, entry.by, entry.since))
+            if member_id != self.member.id:
+                for blocked in list(self._block_callbacks):
+                    blocked(member_id)
         else:
             stream.publish(MemberCleared(member_id, entry.by))
 

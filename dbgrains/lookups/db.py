@@ -13,6 +13,7 @@ number to compare (`actor/gate.py`), moved by the lease loops.
     lookups/reconcile.py       after a lapse or a break of history: verify, restore, drop, release orphans
     lookups/floor_exchange.py  the largest tokens, told to each other for a database that forgot them
     lookups/sweep.py, audit.py what the dead left behind; records that somebody removed by hand
+    lookups/evictions.py       members that were given up may not renew
 
 Clients have no lease and need no database: they ask a member.
 """

@@ -18,6 +18,7 @@ from dbgrains.lookups.audit import Auditor
 from dbgrains.lookups.background import Background, StopSignal
 from dbgrains.lookups.census import Census
 from dbgrains.lookups.claims import Claims
+from dbgrains.lookups.evictions import Evictions
 from dbgrains.lookups.finds import Finds
 from dbgrains.lookups.floor_exchange import FloorExchange
 from dbgrains.lookups.hard_fence import HardFence
@@ -112,6 +113,7 @@ class Incarnation:
             batch_max=self.storage.batch_max,
         )
         self._loops.spawn(auditor.run(), "auditor")
+        self._loops.spawn(Evictions(self.shards, self.storage, self.services, self._stop).run(), "evictions")
         if self._undertaker is not None:
             self._loops.spawn(self._undertaker.run(), "undertaker")
 

@@ -118,6 +118,22 @@ class TestSilence:
         await until(lambda: frozen.state is ClusterState.RUNNING and frozen.member_id != old_id, timeout=20)
         await cluster.agreed()
 
+    async def test_the_grains_of_a_member_that_only_reaches_the_database_come_back_on_others(self, cluster, diary):
+        lonely, *others = cluster.members
+        network, parts = cluster.site.network, cluster._parts
+        names = [min(parts[each].transport.names) for each in (lonely, *others, *cluster.clients)]
+        for number in range(12):
+            await cluster.client.request(str(number), "quick", Say("a"))
+        assert lonely.activation_count > 0
+        old_id = lonely.member_id
+
+        for name in names[1:]:
+            network.hold(names[0], name)
+        await until(lambda: all(old_id in each.block_list for each in [*others, *cluster.clients]), timeout=20)
+
+        answers = [await cluster.client.request(str(n), "quick", Say("b"), timeout=60) for n in range(12)]
+        assert all(answer[-1] == "b" for answer in answers)
+
 
 class TestLists:
     async def test_an_empty_list_removes_nobody(self, cluster, diary):

@@ -138,6 +138,9 @@ class SimulatedMember:
     def on_view(self, installed: Callable[[View], None]) -> None:
         self._installed.append(installed)
 
+    def on_block(self, blocked: Callable[[str], None]) -> None:
+        raise NotImplementedError
+
     def refresh_view(self) -> None:
         self._spawn(self._beat())
 

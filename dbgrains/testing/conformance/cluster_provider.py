@@ -77,6 +77,9 @@ class RecordingServices:
     def on_view(self, installed: Callable[[View], None]) -> None:
         raise NotImplementedError
 
+    def on_block(self, blocked: Callable[[str], None]) -> None:
+        raise NotImplementedError
+
     def refresh_view(self) -> None:
         raise NotImplementedError
 

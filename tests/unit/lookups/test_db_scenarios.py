@@ -130,6 +130,34 @@ def test_a_killed_member_drops_everything_and_comes_back_as_another_incarnation(
     play(story)
 
 
+def test_a_member_that_was_given_up_may_not_renew_and_its_grains_come_back_elsewhere():
+    async def story(world: World, one: TestMember, two: TestMember) -> None:
+        grain, old_id = one.active["x"], one.id
+        two.hears_of_block(old_id)
+
+        await world.until(lambda: one.losses, timeout_s=3 * LEASE.renew_interval_s)
+        assert not grain.may_act
+        assert await call_until_ok(world, two, "x", LEASE.ttl_s + 1) >= 0
+
+    play(story)
+
+
+def test_who_is_cut_off_from_the_database_ends_the_lease_of_who_was_given_up_when_it_is_back():
+    async def story(world: World, one: TestMember, two: TestMember) -> None:
+        two.wire.cut = True
+        await asyncio.sleep(LEASE.ttl_s)
+        two.hears_of_block(one.id)
+        await asyncio.sleep(LEASE.ttl_s)
+        assert not one.losses
+        assert not any(verb == "kill" for verb, _ in two.wire.calls)
+
+        two.wire.cut = False
+
+        await world.until(lambda: one.losses)
+
+    play(story)
+
+
 def test_a_member_that_was_swept_drops_everything():
     async def story(world: World, one: TestMember, two: TestMember) -> None:
         one.wire.cut = True

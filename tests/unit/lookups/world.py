@@ -174,6 +174,7 @@ class TestMember:
         """Granted and acting, but not listed yet (a Started turn), or not any more (a Stopping turn)."""
         self.dropped: list[tuple[Grain, str]] = []
         self.losses: list[str] = []
+        self.hears_of_block: Callable[[str], None] = lambda member_id: None
         self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -188,6 +189,9 @@ class TestMember:
 
     def members_seen(self, members: Iterable[Member]) -> None:
         raise NotImplementedError
+
+    def on_block(self, blocked: Callable[[str], None]) -> None:
+        self.hears_of_block = blocked
 
     def choose_member(self, kind: str, identity: str, avoid: frozenset[str] = frozenset()) -> Member | None:
         return self.member
