@@ -67,11 +67,15 @@ class MemberProcess:
         module: str,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
         ready_timeout_s: float = 30.0,
         terminate_timeout_s: float = 20.0,
     ) -> Self:
-        """Run `python -m module arguments...` and wait until it announces itself; ProcessFailedError otherwise."""
-        process = _spawn(module, arguments, environment or {})
+        """Run `python -m module arguments...` and wait until it announces itself; ProcessFailedError otherwise.
+
+        `launcher` stands before it on the command line and must become it by exec, as `ip netns exec NAME` does.
+        """
+        process = _spawn(module, arguments, environment or {}, launcher)
         child = cls(process, " ".join([module, *arguments]), terminate_timeout_s)
         try:
             async with asyncio.timeout(ready_timeout_s):
@@ -203,9 +207,11 @@ class MemberProcess:
         return f"MemberProcess({self._name!r}, pid={self.pid}, {state})"
 
 
-def _spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], launcher: Sequence[str]
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [*launcher, sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

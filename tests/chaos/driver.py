@@ -10,7 +10,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from dbgrains import Cluster, RequestError
+from dbgrains import ActorFailedError, Cluster, RequestError
 from dbgrains.testing.member_process import announce, parent_gone
 from tests.chaos.member import Count, Increment, cluster_of, kind_of, now, parser
 
@@ -27,7 +27,8 @@ async def drive(cluster: Cluster, identity: str, pause_s: float, log: list[str])
         try:
             count = await cluster.request(identity, kind_of(identity), Increment(), timeout=TIMEOUT_S)
         except RequestError as error:
-            outcome = f"{type(error).__name__}:{error.outcome.value} 0 0 -"
+            inner = f"({error.type_name})" if isinstance(error, ActorFailedError) else ""
+            outcome = f"{type(error).__name__}{inner}:{error.outcome.value} 0 0 -"
             await asyncio.sleep(DECLINED_PAUSE_S)
         else:
             assert isinstance(count, Count)

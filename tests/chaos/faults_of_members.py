@@ -7,7 +7,7 @@ import signal
 
 from dbgrains import RequestError
 from tests.chaos.judge import failures, longest_s, recovery_s
-from tests.chaos.member import BLOCKER, Block, now
+from tests.chaos.member import SERVANT, Block, now
 from tests.chaos.row import Outcome, Row
 from tests.chaos.world import NODES, World
 
@@ -110,7 +110,7 @@ async def stopped_for_long(world: World, outcome: Outcome) -> None:
 async def blocked(world: World, outcome: Outcome) -> None:
     async def block(seconds: float) -> None:
         try:
-            await world.client.request("e/block", BLOCKER, Block(seconds), timeout=30)
+            await world.client.request("e/block", SERVANT, Block(seconds), timeout=30)
         except RequestError:
             return
 

@@ -20,6 +20,7 @@ from tests.chaos.proxy import Way
 from tests.chaos.removal import Removal, remove
 from tests.chaos.row import Outcome, Row
 from tests.chaos.world import NODES, World
+from tests.waiting import until
 
 SHORT_S = 1.0
 """A trouble that no running grain must notice: shorter than ttl_s - margin_s - 1 s."""
@@ -51,16 +52,7 @@ async def cut_one(world: World, outcome: Outcome) -> None:
     outcome.none_of("effects of it after its soft fence", late)
     world.redis["b"].set(Way.OPEN)
     await world.answers(now())
-    outcome.at_most("a new grain on it after healing", await _usable_again(world, "b"), 3)
-
-
-async def _usable_again(world: World, node: str) -> float:
-    begun = now()
-    while True:
-        with contextlib.suppress(RequestError):
-            await world.usage(node)
-            return now() - begun
-        await asyncio.sleep(0.1)
+    outcome.at_most("a new grain on it after healing", await world.usable("b"), 3)
 
 
 async def cut_all_shortly(world: World, outcome: Outcome) -> None:
@@ -273,6 +265,36 @@ async def deleted_by_hand(world: World, outcome: Outcome) -> None:
     outcome.at_most("the grains were dropped", now() - at, 62)
 
 
+async def wrong_type(world: World, outcome: Outcome) -> None:
+    """Something else is where the leases were, until somebody deletes it."""
+    server, key = server_of(world), f"{{dg:{world.name}:0}}:L"
+    before = {node: world.id_of(node) for node in NODES}
+    server.command("DEL", key)
+    server.command("SET", key, "not ours")
+    at = now()
+    fenced_from = at + world.lease.ttl_s - world.lease.margin_s + 0.2
+    await until(lambda: now() >= fenced_from, timeout=60)
+    sent = int(_info(server, "stats", "total_commands_processed"))
+    await world.quiet(CORRUPT_S)
+    per_s = (int(_info(server, "stats", "total_commands_processed")) - sent) / CORRUPT_S
+    said = [line for node in NODES for line in world.members[node].output.splitlines() if key in line]
+    outcome.is_so("the log names key and types", any("is a string, expected a hash" in line for line in said))
+    late = [effect for effect in world.effects() if effect.at > fenced_from]
+    outcome.none_of("effects after the soft fence", late)
+    outcome.at_most("commands sent meanwhile, by all processes", per_s, COMMANDS_PER_S, "per s")
+    outcome.is_so("no process ended", all(world.members[node].exit_code is None for node in NODES))
+    server.command("DEL", key)
+    healed = now()
+    await world.answers(healed)
+    outcome.at_most("all are back when it is deleted (p99)", recovery_s(world.calls(), healed), world.lease.ttl_s * 3)
+    outcome.saw("incarnations that went on", f"{sum(world.id_of(node) == before[node] for node in NODES)} of 5")
+
+
+CORRUPT_S = 5.0
+COMMANDS_PER_S = 500.0
+"""Five members try to renew five times a second each, and ask for the list of members; commands in scripts count."""
+
+
 async def mixed_settings(world: World, outcome: Outcome) -> None:
     arguments = world.arguments("other")
     arguments[arguments.index("--lease") + 1] = "failover"
@@ -398,6 +420,7 @@ ROWS = [
     Row("49", "commands arrive long after their sender gave up", "redis", commands_late),
     Row("50", "half of all callers are cancelled", "redis", callers_cancelled),
     Row("51", "records are deleted by hand", "redis", deleted_by_hand),
+    Row("52", "a key of ours has another type", "redis", wrong_type, keeps_state=False),
     Row("R1", "a dead member's 1 M records are removed", "server only", removed_million),
     Row("R2", "200 are left of a set of 1 M, and removed", "server only", removed_from_a_shrunken_set),
     Row("57", "two clusters on one Redis", "redis", two_clusters),

@@ -130,6 +130,14 @@ def longest_s(calls: list[Call], since: float, until: float, identities: set[str
     return max(times, default=0.0)
 
 
+def p99_s(calls: list[Call], since: float, until: float, identities: set[str]) -> float:
+    """What 99 of 100 calls that began in that time took at most."""
+    times = sorted(
+        call.ended - call.begun for call in calls if since <= call.begun <= until and call.identity in identities
+    )
+    return times[int(len(times) * 0.99)] if times else 0.0
+
+
 def failures(calls: list[Call], since: float, until: float, identities: set[str] | None = None) -> list[Call]:
     """Calls of that time that failed."""
     return [

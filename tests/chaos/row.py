@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Stand = Literal["redis", "redis with a file", "locks", "sentinel", "redis cluster", "server only"]
+Stand = Literal["redis", "redis with a file", "locks", "network", "sentinel", "redis cluster", "server only"]
 """What the processes of an experiment run on."""
 
 
@@ -38,6 +38,10 @@ class Outcome:
     def is_so(self, what: str, holds: bool, value: str = "") -> None:
         """A yes or no."""
         self.findings.append(Finding(what, value or ("yes" if holds else "no"), "yes", holds))
+
+    def saw(self, what: str, value: str) -> None:
+        """A figure without a limit."""
+        self.findings.append(Finding(what, value, "-", holds=True))
 
     @property
     def holds(self) -> bool:

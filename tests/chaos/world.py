@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +15,13 @@ from typing import Any, Self
 
 from dbgrains import Cluster, RequestError
 from dbgrains.config import LeaseConfig
+from dbgrains.sansio.identity import key_form
 from dbgrains.testing.member_process import MemberProcess, ProcessFailedError
 from dbgrains.testing.redis_server import free_port
 from tests.chaos.driver import TIMEOUT_S
 from tests.chaos.judge import Call, CallLog, Effect, effects_of, owners, recovery_s
-from tests.chaos.member import BLOCKER, PULSE, Increment, Usage, Used, cluster_of, now, parser
+from tests.chaos.member import LOOPBACK, PULSE, SERVANT, Hooks, Increment, Usage, Used, cluster_of, now, parser
+from tests.chaos.network import Network
 from tests.chaos.proxy import Proxy
 from tests.waiting import until
 
@@ -41,8 +44,8 @@ def lease_named(name: str) -> LeaseConfig:
 class World:
     """The processes. `redis_url` is where members reach Redis when no proxy of theirs leads there.
 
-    With `redis_port`, each member reaches that server by a proxy of its own (`world.redis["a"]`). The proxies live in
-    this process, so nothing here may keep the event loop for long.
+    With a `network`, each member lives in its own. With `redis_port`, each member reaches that server by a proxy of
+    its own (`world.redis["a"]`). The proxies live in this process, so nothing here may keep the event loop for long.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class World:
         redis_url: str,
         *,
         redis_port: int | None = None,
+        network: Network | None = None,
         lease: str = "fast",
         locks: bool = False,
         identities: int = IDENTITIES,
     ) -> None:
         self.redis_url = redis_url
         self.redis_port = redis_port
+        self._network = network
         self.lease_name = lease
         self.lease = lease_named(lease)
         self.name = f"chaos-{uuid.uuid4().hex[:8]}"
@@ -115,19 +120,24 @@ class World:
             "tests.chaos.member",
             *self.arguments(node),
             "--port", str(self._ports[node]),
+            launcher=self._network.launcher(node) if self._network else (),
             ready_timeout_s=STARTING_S,
         )  # fmt: skip
 
     async def _drive(self, number: int) -> None:
         mine = [i for n, i in enumerate(self.identities) if number in (n % CLIENTS, (n + 1) % CLIENTS)]
-        process = await MemberProcess.start(
-            "tests.chaos.driver",
-            *self.arguments(f"client{number}"),
-            "--calls", str(self.folder / f"calls-{number}"), "--identities", ",".join(mine), "--pause", str(PAUSE_S),
-            ready_timeout_s=STARTING_S,
-        )  # fmt: skip
+        process = await self.drive(f"calls-{number}", mine)
         self._stack.push_async_exit(process)
         self._drivers.append(process)
+
+    async def drive(self, name: str, identities: Iterable[str]) -> MemberProcess:
+        """Start a client that calls these identities and writes to a file of that name."""
+        return await MemberProcess.start(
+            "tests.chaos.driver",
+            *self.arguments(name),
+            "--calls", str(self.folder / name), "--identities", ",".join(identities), "--pause", str(PAUSE_S),
+            ready_timeout_s=STARTING_S,
+        )  # fmt: skip
 
     def arguments(self, node: str) -> list[str]:
         """The command line of a process that calls itself `node`."""
@@ -137,7 +147,19 @@ class World:
         return [
             "--redis", url, "--provider", url, "--cluster", self.name, "--node", node,
             "--trace", str(self.folder / "effects"), "--lease", self.lease_name, "--locks", self._locks,
+            "--host", self._network.address(node) if self._network and node in NODES else LOOPBACK,
         ]  # fmt: skip
+
+    @property
+    def network(self) -> Network:
+        """Of the stand that has one."""
+        assert self._network is not None
+        return self._network
+
+    @property
+    def hooks(self) -> Hooks:
+        """Where processes can be told to die."""
+        return Hooks(str(self.folder))
 
     def id_of(self, node: str) -> str:
         """The incarnation that a node's process announced."""
@@ -158,6 +180,27 @@ class World:
         """The identities that a node answered for last."""
         found = owners(self.calls(), now())
         return {identity for identity, member in found.items() if member == self.id_of(node)}
+
+    def blocked(self) -> set[str]:
+        """The incarnations that the members have given up, as our client hears of it."""
+        return {member.member_id for member in self.client.block_list.blocked_members}
+
+    async def usable(self, node: str, timeout_s: float = 30.0) -> float:
+        """Wait until a new grain can be called on that node; how long it took."""
+        begun = now()
+        while True:
+            try:
+                await self._usage(node)
+            except RequestError:
+                if now() > begun + timeout_s:
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return now() - begun
+
+    def record_of(self, kind: str, identity: str) -> str:
+        """The member that the database names as the owner of an identity; of the stands with one server."""
+        return str(self.servers.text("HGET", f"{{dg:{self.name}:0}}:A:{key_form(kind, identity)}", "m"))
 
     async def fresh(self, timeout_s: float = 60.0) -> float:
         """How long the first call to a new identity takes from now on, errors included."""
@@ -208,6 +251,6 @@ class World:
         return await self._usage(node)
 
     async def _usage(self, node: str) -> Used:
-        used = await self.client.request(f"{node}/usage", BLOCKER, Usage(), timeout=TIMEOUT_S)
+        used = await self.client.request(f"{node}/usage", SERVANT, Usage(), timeout=TIMEOUT_S)
         assert isinstance(used, Used)
         return used
