@@ -80,7 +80,7 @@ class Allocate(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Call a pulse from this member; its answer is passed on."""
+    """Call a grain from this member; its answer is passed on."""
 
     identity: str
 
@@ -219,7 +219,7 @@ class Servant:
             case Allocate(mib):
                 return Allocate(len(bytearray(mib * 1024 * 1024)) // 1024 // 1024)
             case Ask(identity):
-                return await context.system.cluster.request(identity, PULSE, Increment(), timeout=ASKING_S)
+                return await context.system.cluster.request(identity, kind_of(identity), Increment(), timeout=ASKING_S)
             case Increment():
                 return Count(0, context.token, context.system.id)
             case Usage():

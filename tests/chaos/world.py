@@ -69,6 +69,7 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="dbgrains-chaos-"))
         self.identities = [f"{'pn'[number % 2]}{number}" for number in range(identities)]
         self._ports: dict[str, int] = {}
+        self._incarnations: dict[str, str] = {}
         self._calls = CallLog()
         self._locks = str(self.folder / "locks") if locks else ""
         self._drivers: list[MemberProcess] = []
@@ -106,6 +107,7 @@ class World:
         process = await self._started(node)
         self._stack.push_async_exit(process)
         self.members[node] = process
+        self._incarnations[node] = str(process.announcement["member_id"])
         return process
 
     async def _started(self, node: str) -> MemberProcess:
@@ -162,8 +164,8 @@ class World:
         return Hooks(str(self.folder))
 
     def id_of(self, node: str) -> str:
-        """The incarnation that a node's process announced."""
-        return str(self.members[node].announcement["member_id"])
+        """The incarnation that a node's process is, as far as it was heard of: a process may join again as another."""
+        return self._incarnations[node]
 
     async def restart(self, node: str) -> MemberProcess:
         """Start a member where another one ended."""
@@ -190,13 +192,14 @@ class World:
         begun = now()
         while True:
             try:
-                await self._usage(node)
+                used = await self._usage(node)
             except RequestError:
-                if now() > begun + timeout_s:
-                    raise
-                await asyncio.sleep(0.1)
-            else:
+                used = None
+            if used is not None and used.member == self.id_of(node):
                 return now() - begun
+            if now() > begun + timeout_s:
+                raise TimeoutError(f"nothing can be called on node {node}: {used}")
+            await asyncio.sleep(0.1)
 
     def record_of(self, kind: str, identity: str) -> str:
         """The member that the database names as the owner of an identity; of the stands with one server."""
@@ -253,4 +256,6 @@ class World:
     async def _usage(self, node: str) -> Used:
         used = await self.client.request(f"{node}/usage", SERVANT, Usage(), timeout=TIMEOUT_S)
         assert isinstance(used, Used)
+        if used.member.startswith(f"{node}."):  # else that node is away, and another one answered for it
+            self._incarnations[node] = used.member
         return used
