@@ -150,6 +150,7 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
         self._remote: Remote | None = None
         if remote is not None or transport is not None or provider is not None:
             self._remote = Remote(self.system, remote, transport)
+            self._check_gossip_fits(self._remote.serializers.message_bytes_max)
             register_operator_messages(self._remote)
             self.register_messages(*messages)
         elif client:
@@ -176,6 +177,15 @@ class Cluster(RequestPath, TopicRequests, GrainCalls):
         self._rejoining: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.system.on_shutdown(self._system_stops)
+
+    def _check_gossip_fits(self, message_bytes_max: int) -> None:
+        """A member whose gossip does not fit through its own links would take everybody for silent."""
+        gossip_bytes_max = self.config.gossip.message_bytes_max
+        if message_bytes_max < 4 * gossip_bytes_max:
+            raise ConfigError(
+                f"cluster {self.name!r}: RemoteConfig.message_bytes_max is {message_bytes_max}; expected at least four "
+                f"times GossipConfig.message_bytes_max ({gossip_bytes_max}), so that gossip fits. Lower the latter."
+            )
 
     # --- coming and going ---------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from dbgrains.sansio.block_entries import BlockEntry
 from dbgrains.sansio.failure_detector import Contact
-from dbgrains.sansio.gossip_state import HASHES_END, Digest, Entry, News, Wanted
+from dbgrains.sansio.gossip_state import HASHES_END, NO_STATE, NOTHING, Digest, Entry, News, State, Wanted
 from dbgrains.sansio.grain_contract import Fingerprints
 from dbgrains.sansio.heartbeat import ActorStatistics, GossipKeys, MemberHeartbeat, MemberState
 from dbgrains.sansio.membership_messages import GossipReply, GossipRequest, ProbeReply, ProbeRequest
@@ -23,10 +24,10 @@ from dbgrains.sansio.token_floor import TokenFloors
 from dbgrains.sansio.topology import Member
 from dbgrains.wire import gossip_pb2 as wire
 
-OWN_ENTRY_BYTES: Final = 256
-"""What an entry of the package's own weighs, about."""
+ENTRY_BYTES: Final = 256
+"""What an entry weighs at most beside its names and texts."""
 
-
+_NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _STATES: Final = {state.value: state for state in MemberState}
 
 
@@ -46,18 +47,36 @@ class Unread:
 
 
 def size_of(value: object) -> int:
-    """What a value weighs in a message, about."""
+    """What an entry weighs in a message: about, and not less. Nothing is encoded for it."""
+    if isinstance(value, MemberHeartbeat):
+        return ENTRY_BYTES + (len(value.encoded) or _size_of_heartbeat(value))
     if isinstance(value, Value):
-        return len(value.payload) + len(value.type) + 64
+        return ENTRY_BYTES + len(value.payload) + _width(value.type)
     if isinstance(value, Unread):
         return len(value.entry)
     if isinstance(value, TokenFloors):
-        return 32 + 8 * len(value.by_shard)
+        return ENTRY_BYTES + 10 * len(value.by_shard)
     if isinstance(value, Fingerprints):
-        return sum(64 + len(kind) for kind in value.by_kind)
-    if isinstance(value, tuple | Mapping):
-        return OWN_ENTRY_BYTES * max(1, len(value))
-    return OWN_ENTRY_BYTES
+        return ENTRY_BYTES + sum(32 + _width(kind) + _width(print_) for kind, print_ in value.by_kind.items())
+    if isinstance(value, tuple):
+        return ENTRY_BYTES + sum(64 + _width(id_) + _width(block.by) + _width(block.reason) for id_, block in value)
+    if isinstance(value, Mapping):
+        return ENTRY_BYTES + sum(32 + _width(id_) for id_ in value)
+    return ENTRY_BYTES
+
+
+def _size_of_heartbeat(heartbeat: MemberHeartbeat) -> int:
+    member, counts = heartbeat.member, heartbeat.actor_statistics.actor_count
+    return (
+        _width(member.id) + _width(member.address) + _width(heartbeat.version) + _width(heartbeat.stalled)
+        + sum(8 + _width(kind) for kind in member.kinds)
+        + sum(16 + _width(kind) for kind in counts)
+        + sum(16 + _width(name) + _width(text) for name, text in member.labels.items())
+    )  # fmt: skip
+
+
+def _width(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def request_to_wire(request: GossipRequest) -> wire.GossipRequest:
@@ -72,8 +91,8 @@ def request_to_wire(request: GossipRequest) -> wire.GossipRequest:
     return out
 
 
-def request_from_wire(data: wire.GossipRequest) -> GossipRequest:
-    """As it was sent."""
+def request_from_wire(data: wire.GossipRequest, known: State = NO_STATE) -> GossipRequest:
+    """As it was sent, without what is `known`: a good part of what comes was told by others before."""
     digest = None
     if data.HasField("digest"):
         told = data.digest
@@ -81,7 +100,7 @@ def request_from_wire(data: wire.GossipRequest) -> GossipRequest:
         digest = Digest(
             told.low, told.high or HASHES_END, tuple(told.hashes[:count]), tuple(told.versions[:count])
         )  # fmt: skip
-    return GossipRequest(data.cluster, data.sender, _news_from_wire(data.news), digest)
+    return GossipRequest(data.cluster, data.sender, _news_from_wire(data.news, known), digest)
 
 
 def reply_to_wire(reply: GossipReply) -> wire.GossipReply:
@@ -95,10 +114,10 @@ def reply_to_wire(reply: GossipReply) -> wire.GossipReply:
     )
 
 
-def reply_from_wire(data: wire.GossipReply) -> GossipReply:
-    """As it was sent."""
+def reply_from_wire(data: wire.GossipReply, known: State = NO_STATE) -> GossipReply:
+    """As it was sent, without what is `known`."""
     wanted = tuple(Wanted(*pair) for pair in zip(data.wanted_hashes, data.wanted_versions, strict=False))
-    return GossipReply(_news_from_wire(data.news), wanted, data.refused, data.blocked)
+    return GossipReply(_news_from_wire(data.news, known), wanted, data.refused, data.blocked)
 
 
 def probe_to_wire(probe: ProbeRequest) -> wire.ProbeRequest:
@@ -144,6 +163,7 @@ def _entry_to_wire(key: str, entry: Entry) -> wire.Entry:
     elif isinstance(value, int):
         out.topology_hash = value
     elif isinstance(value, Fingerprints):
+        out.contracts.SetInParent()
         out.contracts.fingerprints.update(value.by_kind)
     elif isinstance(value, TokenFloors):
         out.tokens.largest.extend(value.by_shard)
@@ -179,15 +199,18 @@ def _member_to_wire(member: Member) -> wire.Member:
     )  # fmt: skip
 
 
-def _news_from_wire(data: Iterable[wire.News]) -> tuple[News, ...]:
+def _news_from_wire(data: Iterable[wire.News], known: State) -> tuple[News, ...]:
     news = []
     for item in data:
+        owner = item.owner
+        held = known.get(owner, NOTHING).version
         entries = []
         for entry in item.entries:
-            value = _value_from_wire(entry)
-            entries.append((entry.key, Entry(entry.sequence, value)))
+            sequence = entry.sequence
+            if sequence > held:
+                entries.append((entry.key, Entry(sequence, _value_from_wire(entry))))
         if entries:
-            news.append(News(item.owner, item.since, tuple(entries)))
+            news.append(News(owner, item.since, tuple(entries)))
     return tuple(news)
 
 
@@ -232,4 +255,5 @@ def _heartbeat_from_bytes(encoded: bytes) -> MemberHeartbeat:
 
 
 def _member_from_wire(data: wire.Member) -> Member:
-    return Member(data.id, data.address, frozenset(data.kinds), dict(data.labels))
+    labels = data.labels
+    return Member(data.id, data.address, frozenset(data.kinds), dict(labels) if labels else _NO_LABELS)

@@ -191,7 +191,7 @@ class Gossiper(Process):
             if isinstance(sender, ReplyTo):
                 sender.fail(NotHereError(f"member {self._system.id} does not gossip any more"))
         elif isinstance(message, wire.GossipRequest):
-            reply, steps = self.machine.asked(gossip_codec.request_from_wire(message), self._now())
+            reply, steps = self.machine.asked(gossip_codec.request_from_wire(message, self.machine.state), self._now())
             if isinstance(sender, ReplyTo):
                 sender.reply(gossip_codec.reply_to_wire(reply))
             self._do(steps)
@@ -265,7 +265,9 @@ class Gossiper(Process):
 
     def _ask(self, ask: Ask) -> None:
         def answered(message: object) -> None:
-            reply = gossip_codec.reply_from_wire(message) if isinstance(message, wire.GossipReply) else GossipReply()
+            reply = GossipReply()
+            if isinstance(message, wire.GossipReply):
+                reply = gossip_codec.reply_from_wire(message, self.machine.state)
             self._do(self.machine.answered(ask, reply, self._now()))
 
         def failed(contact: Contact) -> None:

@@ -31,6 +31,7 @@ from dbgrains.cluster.block_list import MemberBlocked, MemberCleared
 from dbgrains.cluster.contract_check import ContractCheck
 from dbgrains.cluster.drain import drain
 from dbgrains.cluster.entrance import close_entrance, open_entrance
+from dbgrains.cluster.gossip_codec import size_of
 from dbgrains.cluster.gossiper import Gossiper
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.heartbeat import Heartbeat
@@ -42,7 +43,7 @@ from dbgrains.cluster.placement import Placement
 from dbgrains.cluster.router import Router
 from dbgrains.cluster.service import Service
 from dbgrains.cluster.watchdog import LoopStalled, Watchdog
-from dbgrains.errors import ClusterNotRunningError, UnreachableError
+from dbgrains.errors import ClusterNotRunningError, ConfigError, UnreachableError
 from dbgrains.remote.events import EndpointConnected, EndpointRefused, EndpointTerminated
 from dbgrains.remote.handshake import Hello, Lane, RefusalCode
 from dbgrains.sansio.heartbeat import GossipKeys, MemberState
@@ -236,6 +237,7 @@ class Node:
         self.member = Member(
             id=self.member.id, address=system.address, kinds=frozenset(self.kinds), labels=dict(self.config.labels)
         )
+        self._check_heartbeat()
         self._undo.append(("gossip", self._stop_gossip))
         self.heartbeat.start()
         if isinstance(self.system.clock, SystemClock):  # a loop in virtual time does not stall
@@ -246,6 +248,16 @@ class Node:
         if not self.is_client:
             for member_id in sorted(self._earlier):
                 self.gossiper.block(member_id, f"its process joined again as {self.member.id}")
+
+    def _check_heartbeat(self) -> None:
+        """See that what this member tells of itself every second fits into the messages that carry it."""
+        size, limit = size_of(self.heartbeat()), self.config.gossip.message_bytes_max
+        if size > limit:
+            raise ConfigError(
+                f"{self.member.id} cannot join {self.cluster_name!r}: its heartbeat has some {size} bytes, at most "
+                f"{limit} travel (GossipConfig.message_bytes_max). It names {len(self.kinds)} kinds and "
+                f"{len(self.member.labels)} labels; shorten what is long among them."
+            )
 
     def _announce_leaving(self) -> None:
         """From here on nobody places anything here. Those who do so before they hear of it are sent on."""

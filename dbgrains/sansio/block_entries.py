@@ -17,6 +17,9 @@ GOSSIPED_MAX: Final = 500
 
 KEPT_MAX: Final = 10_000
 
+REASON_MAX: Final = 200
+"""Characters of a reason; it is for people, and travels with every entry."""
+
 
 @dataclass(frozen=True, slots=True)
 class BlockEntry:
@@ -46,7 +49,7 @@ Blocks: TypeAlias = Mapping[str, BlockEntry]
 
 
 def blocked(blocks: Blocks, member_id: str, *, reason: str, by: str, wall: float, after: int = 0) -> Blocks:
-    """After `by` has blocked an incarnation. One that is blocked already keeps its first reason.
+    """After `by` has blocked an incarnation. One that is blocked already keeps its first reason, as far as it fits.
 
     `after` is the version of a word that was forgotten.
     """
@@ -54,7 +57,7 @@ def blocked(blocks: Blocks, member_id: str, *, reason: str, by: str, wall: float
     if before is not None and before.blocked:
         return blocks
     version = 1 + (after if before is None else before.version)
-    return _bounded({**blocks, member_id: BlockEntry(version, True, wall, reason, by)})
+    return _bounded({**blocks, member_id: BlockEntry(version, True, wall, reason[:REASON_MAX], by)})
 
 
 def cleared(blocks: Blocks, member_id: str, *, by: str, wall: float) -> Blocks:

@@ -35,16 +35,16 @@ class GossipBook:
     def write(self, values: Mapping[str, object], now: float) -> list[Update]:
         """Own entries, in their order."""
         self.state = gossip_state.write(self.state, self._my_id, values, now)
-        self._index.add(self._my_id)
-        entries = self.state[self._my_id].entries
+        own = self.state[self._my_id]
+        self._index.held(self._my_id, own.version)
+        entries = own.entries
         return [Update(self._my_id, key, entries[key]) for key in values]
 
     def merge(self, news: Iterable[News], now: float) -> tuple[Update, ...]:
         """Entries of others; what in them was new."""
-        before = self.state
-        self.state, updates = gossip_state.merge(before, news, now)
-        for owner in {update.owner for update in updates} - before.keys():
-            self._index.add(owner)
+        self.state, updates = gossip_state.merge(self.state, news, now)
+        for update in updates:  # an owner's in their order: the last one is the version that is held now
+            self._index.held(update.owner, update.entry.sequence)
         return updates
 
     def forget(self, owner: str) -> None:
@@ -64,11 +64,11 @@ class GossipBook:
         """What the peer is told unasked, and the versions it is to compare; their range goes round."""
         self._turn += 1
         news = self.own_news(self._committed.get(peer, 0))
-        return news, self._index.digest(self.state, self._turn, self._config.digest_max)
+        return news, self._index.digest(self._turn, self._config.digest_max)
 
     def answer(self, digest: Digest) -> tuple[tuple[News, ...], tuple[Wanted, ...]]:
         """What the sender of the digest lacks, own entries first, and what is lacking here."""
-        ahead, wanted = self._index.compare(self.state, digest)
+        ahead, wanted = self._index.compare(digest)
         if self._my_id in self.state:
             ahead.sort(key=lambda item: item[0] != self._my_id)
         return self._news(ahead), wanted

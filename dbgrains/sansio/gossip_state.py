@@ -51,6 +51,7 @@ class Owned:
 State: TypeAlias = Mapping[str, Owned]
 
 NOTHING: Final = Owned()
+NO_STATE: Final[State] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,31 +166,37 @@ def cut(news: Iterable[News], count_max: int, bytes_max: int, size_of: Callable[
 class Index:
     """The owners of a state by hash, sorted, so that ranges of them can be compared.
 
-    It is kept beside the state, and told who comes and goes.
+    It is kept beside the state, and told what changes in it. The versions are in one dict by hash, because most of
+    what two members compare is equal, and that is found without looking at each.
     """
 
-    __slots__ = ("_hashes", "owners")
+    __slots__ = ("_hash_of", "_hashes", "_versions", "owners")
 
-    def __init__(self, owners: Iterable[str] = ()) -> None:
+    def __init__(self, state: State = NO_STATE) -> None:
         self.owners: dict[int, str] = {}
+        self._hash_of: dict[str, int] = {}
         self._hashes: list[int] = []
-        for owner in owners:
-            self.add(owner)
+        self._versions: dict[int, int] = {}
+        for owner, owned in state.items():
+            self.held(owner, owned.version)
 
-    def add(self, owner: str) -> None:
-        """One owner more."""
-        key = hash_of(owner)
-        if key not in self.owners:
+    def held(self, owner: str, version: int) -> None:
+        """So much is known of an owner now."""
+        key = self._hash_of.get(owner)
+        if key is None:
+            key = self._hash_of[owner] = hash_of(owner)
             self.owners[key] = owner
             insort(self._hashes, key)
+        self._versions[key] = version
 
     def remove(self, owner: str) -> None:
         """One owner less."""
-        key = hash_of(owner)
-        if self.owners.pop(key, None) is not None:
+        key = self._hash_of.pop(owner, None)
+        if key is not None:
+            del self.owners[key], self._versions[key]
             del self._hashes[bisect_left(self._hashes, key)]
 
-    def digest(self, state: State, turn: int, count_max: int) -> Digest:
+    def digest(self, turn: int, count_max: int) -> Digest:
         """The versions of `count_max` owners; the next `turn` gives the next range, around the circle."""
         hashes = self._hashes
         low, high = 0, HASHES_END
@@ -200,22 +207,20 @@ class Index:
             low = hashes[begin] if part else 0
             high = hashes[end] if end < len(hashes) else HASHES_END
             hashes = hashes[begin:end]
-        owners = self.owners
-        return Digest(low, high, tuple(hashes), tuple([state[owners[item]].version for item in hashes]))
+        return Digest(low, high, tuple(hashes), tuple(map(self._versions.__getitem__, hashes)))
 
-    def compare(self, state: State, digest: Digest) -> tuple[list[tuple[str, int]], tuple[Wanted, ...]]:
+    def compare(self, digest: Digest) -> tuple[list[tuple[str, int]], tuple[Wanted, ...]]:
         """(owners of whom we know more, and the version that the other side holds; what we want to know)."""
         ahead: list[tuple[str, int]] = []
         wanted: list[Wanted] = []
-        owners = self.owners
+        owners, ours = self.owners, self._versions
         theirs = dict(zip(digest.hashes, digest.versions, strict=True))
-        for item, version in theirs.items():
-            owner = owners.get(item)
-            held = 0 if owner is None else state[owner].version
+        for item, version in sorted(theirs.items() - ours.items()):
+            held = ours.get(item, 0)
             if held < version:
                 wanted.append(Wanted(item, held))
-            elif held > version and owner is not None:
-                ahead.append((owner, version))
+            elif held > version:
+                ahead.append((owners[item], version))
         begin = bisect_left(self._hashes, digest.low)
         end = bisect_left(self._hashes, digest.high)
         ahead += [(owners[item], 0) for item in self._hashes[begin:end] if item not in theirs]

@@ -56,8 +56,6 @@ class MemberNetwork:
         """Carry a request, or only the wish to be helped, to where `member` should be."""
         if request is not None:
             self._count(process, request.news, 0 if request.digest is None else len(request.digest.hashes))
-            if self._through_wire:
-                process.traffic.bytes += gossip_codec.request_to_wire(request).ByteSize()
         target = self._by_address.get(member.address)
         if target is None or (process.number, target.number) in self._cut:
             return
@@ -77,21 +75,24 @@ class MemberNetwork:
         incarnation = to.machine
         self._later(self._delay_s(), lambda: to.in_turn(incarnation, happens))
 
-    def as_received(self, request: GossipRequest) -> GossipRequest:
-        """The request as its receiver reads it."""
+    def as_received(self, process: SimulatedMember, to: SimulatedMember, request: GossipRequest) -> GossipRequest:
+        """What the process asks, as who is asked reads it."""
         if not self._through_wire:
             return request
         data = gossip_codec.request_to_wire(request).SerializeToString()
-        return gossip_codec.request_from_wire(wire.GossipRequest.FromString(data))
+        process.traffic.bytes += len(data)
+        return gossip_codec.request_from_wire(wire.GossipRequest.FromString(data), to.machine.state)
 
-    def reply_as_received(self, process: SimulatedMember, reply: GossipReply) -> GossipReply:
-        """What the process answered, as who asked reads it."""
+    def reply_as_received(
+        self, process: SimulatedMember, to: SimulatedMember, reply: GossipReply
+    ) -> Callable[[], GossipReply]:
+        """What the process answered, as who asked reads it when it has come."""
         self._count(process, reply.news, len(reply.wanted))
         if not self._through_wire:
-            return reply
+            return lambda: reply
         data = gossip_codec.reply_to_wire(reply).SerializeToString()
         process.traffic.bytes += len(data)
-        return gossip_codec.reply_from_wire(wire.GossipReply.FromString(data))
+        return lambda: gossip_codec.reply_from_wire(wire.GossipReply.FromString(data), to.machine.state)
 
     def _delay_s(self) -> float:
         return DELAY_S * (0.5 + self._random.random())

@@ -287,7 +287,7 @@ class SimulatedMembers:
 
     def _tell(self, process: SimulatedMember, tell: Tell) -> None:
         def arrive(target: SimulatedMember) -> None:
-            self._take(target, tell.request)
+            self._take(process, target, tell.request)
 
         self.network.send(process, tell.member, tell.request, arrive, None)
 
@@ -301,8 +301,8 @@ class SimulatedMembers:
                 process.in_turn(machine, lambda: self._do(process, happens()))
 
         def arrive(target: SimulatedMember) -> None:
-            reply = self.network.reply_as_received(target, self._take(target, ask.request))
-            self.network.back(target, process, lambda: end(lambda: machine.answered(ask, reply, self.now)))
+            reply = self.network.reply_as_received(target, process, self._take(process, target, ask.request))
+            self.network.back(target, process, lambda: end(lambda: machine.answered(ask, reply(), self.now)))
 
         self.network.send(process, ask.member, ask.request, arrive, lambda: end(refused))
 
@@ -331,7 +331,7 @@ class SimulatedMembers:
             ping = GossipRequest("sim", helper.id)
 
             def reached(target: SimulatedMember) -> None:
-                if not self._take(target, ping).refused:
+                if not self._take(helper, target, ping).refused:
                     self.network.back(target, helper, lambda: end(Contact.ANSWERED))
 
             self.network.send(helper, step.target, ping, reached, lambda: end(Contact.REFUSED))
@@ -346,8 +346,8 @@ class SimulatedMembers:
 
         self.later(2 * step.timeout_s, over)
 
-    def _take(self, target: SimulatedMember, request: GossipRequest) -> GossipReply:
-        reply, steps = target.machine.asked(self.network.as_received(request), self.now)
+    def _take(self, sender: SimulatedMember, target: SimulatedMember, request: GossipRequest) -> GossipReply:
+        reply, steps = target.machine.asked(self.network.as_received(sender, target, request), self.now)
         self._do(target, steps)
         return reply
 

@@ -219,6 +219,20 @@ class TestBadInput:
             await cluster.start_client()
         await cluster.shutdown()
 
+    async def test_a_member_that_has_too_much_to_say_of_itself_is_refused(self, diary):
+        proud = alone(diary, config=ClusterConfig(labels={"story": "once upon a time " * 20_000}))
+
+        with pytest.raises(ConfigError, match=r"cannot join 'shop': its heartbeat has some \d+ bytes, at most 262144"):
+            await proud.start_member()
+
+        assert proud.state is ClusterState.STOPPED
+
+    async def test_links_that_are_too_narrow_for_gossip_are_refused(self, diary):
+        with pytest.raises(
+            ConfigError, match=r"message_bytes_max is 100000; expected at least four times .*\(262144\)"
+        ):
+            alone(diary, remote=RemoteConfig(message_bytes_max=100_000))
+
     async def test_the_lookup_for_one_process_refuses_to_serve_two(self, diary):
         agent = InMemoryAgent()
         network = MemorySite().network
