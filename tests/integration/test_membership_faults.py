@@ -8,11 +8,22 @@ import pytest
 
 from dbgrains import (
     ClusterConfig,
+    ClusterKind,
     ClusterNotRunningError,
     ClusterState,
+    GossipKeys,
+    GossipUpdate,
+    LabelledStrategy,
+    LeastActivationsStrategy,
+    LocalAffinityStrategy,
+    Member,
     MemberBlocked,
     MemberCleared,
+    MemberState,
     MovedError,
+    PlacementRequest,
+    Props,
+    RoundRobinStrategy,
     TopologyChanged,
 )
 from dbgrains.testing.cluster_fixture import MemorySite, cluster_of
@@ -92,6 +103,50 @@ class TestBlocked:
             cluster.client.block_list.block("x.1", "by a client")
 
 
+class TestPlacement:
+    async def test_each_kind_goes_where_its_strategy_says(self, diary):
+        """
+        Goal: what a strategy chooses is where the grain is activated, also by labels that came with the member list.
+        Method: a member with a label beside two without; one kind per strategy, one of them written here.
+        """
+
+        class ToTheLabelled:
+            def choose(self, request: PlacementRequest) -> Member:
+                return next(host for host in request.hosts if host.labels.get("zone") == "b")
+
+        def where(context) -> str | None:
+            return context.system.id if context.message == "where" else None
+
+        def kind(name: str, strategy) -> ClusterKind:
+            return ClusterKind(name, Props.from_function(where), member_strategy=strategy)
+
+        strategies = {
+            "own": ToTheLabelled(),
+            "labelled": LabelledStrategy({"zone": "b"}),
+            "local": LocalAffinityStrategy(),
+            "turns": RoundRobinStrategy(),
+            "fewest": LeastActivationsStrategy(),
+        }
+        hosted = [kind(name, strategy) for name, strategy in strategies.items()]
+        async with cluster_of(2, kinds=hosted, config=config()) as cluster:
+            labelled = await cluster.add_member(config=config(labels={"zone": "b"}))
+            await cluster.agreed()
+            first = cluster.members[0]
+            places = {
+                name: [await first.request(str(number), name, "where") for number in range(6)] for name in strategies
+            }
+
+            selected = first.member_list.select("own", {"zone": "b"})
+
+        everybody = {member.system.id for member in [*cluster.members]} | {labelled.system.id, first.system.id}
+        assert [member.id for member in selected] == [labelled.system.id]
+        assert set(places["own"]) == set(places["labelled"]) == {labelled.system.id}
+        assert set(places["local"]) == {first.system.id}
+        for name in ("turns", "fewest"):
+            assert set(places[name]) <= everybody
+            assert len(set(places[name])) == 3
+
+
 class TestSilence:
     async def test_a_dead_member_goes_although_the_list_has_it(self, cluster, diary):
         victim = cluster.members[1]
@@ -134,6 +189,14 @@ class TestSilence:
         answers = [await cluster.client.request(str(n), "quick", Say("b"), timeout=60) for n in range(12)]
         assert all(answer[-1] == "b" for answer in answers)
 
+    async def test_the_grains_of_a_lost_member_are_started_at_a_pace(self, cluster, diary):
+        stays, *_, victim = cluster.members
+
+        await cluster.kill(victim, noticed=False)
+        await cluster.agreed()
+
+        assert stays._node.activator.starting.pacing.is_open
+
 
 class TestLists:
     async def test_an_empty_list_removes_nobody(self, cluster, diary):
@@ -166,6 +229,26 @@ class TestLists:
 
 
 class TestLeaving:
+    async def test_leaving_is_announced_before_the_first_grain_ends(self, cluster, diary):
+        for number in range(30):
+            await cluster.client.request(str(number), "slow", Say("a"))
+        leaving = cluster.members[0]
+        id_, count = leaving.member_id, leaving.activation_count
+        assert count > 0
+        ended_then: list[int] = []
+        leaving.system.event_stream.subscribe(
+            GossipUpdate,
+            lambda _: ended_then.append(_ended(diary)),
+            where=lambda u: (
+                u.key == GossipKeys.HEARTBEAT and u.member_id == id_ and u.value.state is MemberState.LEAVING
+            ),
+        )
+
+        await cluster.leave(leaving)
+
+        assert ended_then[0] == 0
+        assert _ended(diary) == count
+
     async def test_whoever_asks_a_leaving_member_is_told_where_to_go(self, cluster, diary):
         first = cluster.members[0]
         busy = next(
@@ -208,3 +291,7 @@ class TestLeaving:
         assert leaving.system.id not in places
         assert await held == "waited"
         assert first is not None
+
+
+def _ended(diary: Diary) -> int:
+    return sum(1 for _, event in diary.events if event == "stopping")
