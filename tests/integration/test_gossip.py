@@ -18,6 +18,7 @@ from dbgrains import (
     MemberHeartbeat,
     MemberState,
     MessageTooLargeError,
+    OverloadedError,
     UnknownMessageTypeError,
 )
 from dbgrains.cluster.gossiper import GOSSIP_ID
@@ -228,6 +229,26 @@ class TestHeartbeat:
             assert "time.sleep(1.2)" in stalls[0].stack
             assert told[0].value.state is MemberState.STALLED
             assert told[0].value.stalled.endswith("s in bad/1")
+
+
+class TestLane:
+    async def test_gossip_is_answered_while_the_data_lane_to_that_member_is_full(self, cluster):
+        one, other = cluster.members[:2]
+        address, member_id = other.member.address, other.member_id
+
+        def post(target: str, message: object, lane: Lane) -> Call:
+            call = Call()
+            one.remote.post_request(address, member_id, target, message, call, lane=lane)
+            return call
+
+        data = [post("nobody", "x", Lane.DATA)]  # all in one step of the loop: nothing is written meanwhile
+        while data[-1].is_waiting:
+            data.append(post("nobody", "x", Lane.DATA))
+        gossip = post(GOSSIP_ID, wire.GossipRequest(cluster="test", sender=one.member_id), Lane.SYSTEM)
+
+        with pytest.raises(OverloadedError):
+            await data[-1].answer()
+        assert isinstance(await gossip.answer(), wire.GossipReply)
 
 
 class TestWire:
