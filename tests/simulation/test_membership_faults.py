@@ -358,6 +358,23 @@ def test_of_two_members_with_one_address_the_newer_one_counts(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_while_both_members_with_one_address_run_the_others_see_the_newer_one_and_do_not_waver(seed):
+    world = settled(3, seed)
+    *others, first = world.members
+    world.run(1)
+
+    second = world.add(address=first.address)
+    rest = [*others, second]
+    assert world.run_until(lambda: world.agree(rest), 5) is not None
+    changes = len(world.views)
+    world.run(20)
+
+    assert world.agree(rest)
+    assert len(world.views) == changes
+    assert not world.verdicts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_process_that_is_back_on_its_port_at_once_is_another_member(seed):
     world = settled(5, seed)
     process = world.members[3]
