@@ -12,7 +12,7 @@ from dbgrains.testing import virtual_clock
 from tests.unit.lookups.nemesis import FAULTS, Storm
 from tests.unit.lookups.world import World
 
-SEEDS = range(int(os.environ.get("DBGRAINS_STORMS_FROM", "0")), int(os.environ.get("DBGRAINS_STORMS", "100")))
+SEEDS = range(int(os.environ.get("DBGRAINS_STORMS_FROM", "0")), int(os.environ.get("DBGRAINS_STORMS", "30")))
 """More of them: DBGRAINS_STORMS_FROM=100 DBGRAINS_STORMS=1000 python -m pytest tests/unit/lookups/test_db_storm.py"""
 
 STORM_S = 45.0
