@@ -6,7 +6,7 @@ there two activations of one identity in this process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -18,6 +18,7 @@ from dbgrains.actor.turn import step_to_end
 from dbgrains.cluster.grain_cell import GrainCell
 from dbgrains.cluster.pending import Pending, Phase
 from dbgrains.errors import FencedError, RequestCancelledError
+from dbgrains.sansio.throttle import LogThrottle
 
 if TYPE_CHECKING:
     from dbgrains.actor.envelope import Queued
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from dbgrains.cluster.delivery import Delivery
     from dbgrains.cluster.interfaces import Activation, IdentityLookup
     from dbgrains.cluster.steps import Steps
+
+DROPS_LOGGED_MAX: Final = 10
+DROPS_LOGGED_INTERVAL_S: Final = 10.0
+"""So many lines in such a time: a member that loses its lease drops all that it has."""
 
 log = structlog.get_logger()
 
@@ -40,6 +45,7 @@ class Ending:
         self._steps = steps
         self._lookup = lookup
         self._releases_at_once = handling_of(lookup.release) is Handling.ASYNC_CANNOT_WAIT
+        self._drops_told = LogThrottle(DROPS_LOGGED_MAX, DROPS_LOGGED_INTERVAL_S)
         self.count = 0
         """Activations that are stopping."""
 
@@ -57,7 +63,12 @@ class Ending:
         if pending is None or pending.dropped:
             return
         pending.dropped = True
-        log.warning("activation dropped", member=self._system.id, kind=cell.kind, identity=cell.identity, reason=reason)
+        suppressed = self._drops_told.admit(self._system.clock.now())
+        if suppressed is not None:
+            log.warning(
+                "activation dropped", member=self._system.id, kind=cell.kind, identity=cell.identity, reason=reason,
+                not_logged_before=suppressed,
+            )  # fmt: skip
         cell.change_gate(Gate(self._system.clock.boottime))
         cell.stop_cell()
         cell.cancel_turn(FencedError(f"{cell.describe()} lost its grant on member {self._system.id}: {reason}"))

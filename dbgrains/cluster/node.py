@@ -29,7 +29,7 @@ from dbgrains.cluster.acceptance import Acceptance
 from dbgrains.cluster.activator import Activator
 from dbgrains.cluster.block_list import MemberBlocked, MemberCleared
 from dbgrains.cluster.contract_check import ContractCheck
-from dbgrains.cluster.drain import drain
+from dbgrains.cluster.drain import drain, drop, fence
 from dbgrains.cluster.entrance import close_entrance, open_entrance
 from dbgrains.cluster.gossip_codec import size_of
 from dbgrains.cluster.gossiper import Gossiper
@@ -194,10 +194,9 @@ class Node:
         self._graceful = graceful and not self._lost
         if self._graceful:
             self._announce_leaving()
-        if not graceful:
-            for activation in self.activator.cells():
-                self.activator.drop(activation, "the member stops without leaving")
         self._stop_by = self.system.clock.now() + self.config.shutdown_timeout_s
+        if not self._graceful:
+            await drop(self.activator, self.activator.closed or "the member stops without leaving")
         while self._undo:
             what, undo = self._undo.pop()
             left_s = max(MIN_STEP_S, self._stop_by - self.system.clock.now())
@@ -420,9 +419,7 @@ class Node:
         if self._lost or self._leaving:
             return
         self._lost = True
-        log.error("lost", reason=reason, **self._names())
-        for activation in self.activator.cells():
-            self.activator.drop(activation, reason)
+        log.error("lost", reason=reason, activations=fence(self.activator, reason), **self._names())
         self._on_lost(reason)
 
     # --- what the gossiper finds out ----------------------------------------------------------------------

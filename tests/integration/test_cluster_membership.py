@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import structlog.testing
 
 from dbgrains import (
     ActorSystem,
@@ -33,6 +34,8 @@ from dbgrains import (
     SingleNodeLookup,
     TopologyChanged,
 )
+from dbgrains.cluster.drain import STOPS_PER_STEP
+from dbgrains.cluster.ending import DROPS_LOGGED_MAX
 from dbgrains.errors import NotHereError
 from dbgrains.storage.memory import MemoryIdentityStorage
 from dbgrains.testing.cluster_fixture import MemorySite, cluster_of
@@ -302,6 +305,28 @@ class TestMembers:
                 words = await fixture.client.request(str(number), "slow", Say("b"), timeout=20.0)
                 assert words == (["b"] if str(number) in lost else ["a", "b"])
             assert all(diary.of(identity).count("stopped") == 1 for identity in lost)
+
+    async def test_a_member_that_is_given_up_stops_all_its_grains_at_once_and_ends_them_in_steps(self, diary):
+        site = MemorySite()
+        async with cluster_of(2, kinds=kinds(diary), messages=MESSAGES, site=site) as fixture:
+            victim = fixture.members[0]
+            for number in range(2_000):
+                await victim.request(str(number), "slow", Say("a"))
+            activator = victim._node.activator
+            grains = activator.cells()
+            assert len(grains) > 500
+
+            with structlog.testing.capture_logs() as logged:
+                site.agent.evict("test", victim.member_id)
+                assert not any(grain.gate.is_open for grain in grains)
+                steps = 0
+                while activator.count:
+                    steps += 1
+                    await asyncio.sleep(0)
+
+            assert steps >= len(grains) // STOPS_PER_STEP, "the loop was not held up"
+            assert [line["activations"] for line in logged if line["event"] == "lost"] == [len(grains)]
+            assert sum(line["event"] == "activation dropped" for line in logged) <= DROPS_LOGGED_MAX
 
     async def test_a_member_that_may_not_come_back_stops(self, diary):
         site = MemorySite()
