@@ -38,6 +38,7 @@ class ClusterCall(Future):
         "repeatable",
         "request_id",
         "timeout_s",
+        "unsure",
     )
 
     def __init__(
@@ -69,6 +70,8 @@ class ClusterCall(Future):
         """What the link calls it; 0 while no link has it."""
         self.last_error: DbgrainsError | None = None
         """Why the attempt before did not count."""
+        self.unsure: DbgrainsError | None = None
+        """How the first attempt ended that may have run. Whatever comes of later ones, their caller must know."""
         self._router = router
         self.due = router.now() + timeout_s
         """When its caller stops waiting. A link ends what it has by then; `watch` is for everything else."""
@@ -111,11 +114,18 @@ class ClusterCall(Future):
         super().reply(message, headers)
 
     def fail(self, error: DbgrainsError) -> None:
-        if not self.abandoned and not self._router.failed(self, error):
-            super().fail(self._no_answer(error) if isinstance(error, RequestTimeoutError) else error)
+        if self.abandoned:
+            return
+        if self.unsure is None and error.outcome is Outcome.MAY_HAVE_RUN:
+            self.unsure = error
+        if not self._router.failed(self, error):
+            self.settle(self._no_answer(error) if isinstance(error, RequestTimeoutError) else error)
 
     def settle(self, error: DbgrainsError) -> None:
-        """End with `error`, without asking the router."""
+        """End with `error`, without asking the router; with an earlier one, where that leaves open what this denies."""
+        if self.unsure is not None and error.outcome is Outcome.NOT_STARTED:
+            last, error = error, self.unsure.again()
+            error.add_note(f"It was sent again, and that did not start: {last}")
         super().fail(error)
 
     def withdraw(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dbgrains import ActorFailedError, ConnectionLostError, NotHereError
+from dbgrains import ActorFailedError, ConnectionLostError, NotHereError, Outcome
 from dbgrains.errors import RequestTimeoutError
 from tests.unit.cluster.router_world import Caller, call_of, running
 from tests.waiting import until
@@ -69,6 +69,22 @@ async def test_a_method_that_may_run_twice_is_sent_again_when_it_may_have_run(ca
     (again,) = caller.sent.take()
     again.call.reply("done")
     assert await asked == "done"
+
+
+async def test_what_may_have_run_is_not_denied_by_a_later_attempt_that_did_not_start(caller):
+    asked = caller.ask(call_of("close"), 0.3)
+    await until(lambda: caller.sent.sent)
+    caller.sent.take()[0].call.fail(ConnectionLostError("cut"))
+
+    with pytest.raises(ConnectionLostError) as caught:
+        while not asked.done():
+            for sent in caller.sent.take():
+                sent.call.fail(NotHereError("nobody there"))
+            await asyncio.sleep(0.001)
+        await asked
+
+    assert caught.value.outcome is Outcome.MAY_HAVE_RUN
+    assert "nobody there" in caught.value.__notes__[0]
 
 
 async def test_a_plain_method_that_may_have_run_is_the_callers_to_know(caller):
